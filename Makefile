@@ -1,0 +1,52 @@
+# `make help` lists the targets. Everything is installed into .venv, from constraints.txt.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check fmt migrate constraints clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PACKAGES := shared services/segment-api services/ingest-worker deploy/local
+ARGS ?=
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+setup: $(READY) ## install everything into .venv
+
+$(READY): constraints.txt $(PACKAGES:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is %d.%d; choose another with: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python has no venv module; install it (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "Making the virtual environment ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing pinned dependencies (the first time this takes a minute or two) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=--editable %)
+	@touch $@
+
+run: $(READY) ## start PostgreSQL, Kafka, worker and API, and replay two years of trade; ARGS="--help" for more
+	@exec $(BIN)/local-stack run $(ARGS)
+
+test: $(READY) ## run every test, against real PostgreSQL and real Kafka; ARGS="-k tiers" for some
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## ruff, mypy, import contracts, migrations equal to the tables
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy shared/src services/segment-api/src services/ingest-worker/src deploy/local/src tests
+	$(BIN)/lint-imports
+	$(BIN)/python migrations/check.py
+
+fmt: $(READY) ## format the code and mend what ruff can
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+migrate: $(READY) ## bring the database at DATABASE_URL up to date
+	$(BIN)/alembic -c migrations/alembic.ini upgrade head
+
+constraints: $(READY) ## pin every dependency anew, with hashes
+	$(PYTHON) -m venv $(VENV)-pins && $(VENV)-pins/bin/pip install --quiet uv
+	$(VENV)-pins/bin/uv pip compile requirements.in --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file constraints.txt
+	rm -rf $(VENV)-pins
+
+clean: ## remove the virtual environment and the local stack's data
+	rm -rf $(VENV) .stack

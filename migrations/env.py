@@ -1,0 +1,43 @@
+"""Runs migrations: over DATABASE_URL, one runner at a time, never waiting long for a lock."""
+
+import asyncio
+import os
+import sys
+
+from alembic import context
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from segmentation.storage.engine import driver_url
+from segmentation.storage.tables import metadata
+
+_ONE_AT_A_TIME = 7_315_001
+"""Of the advisory lock that a second runner waits for."""
+
+
+def _run(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=metadata, compare_type=True, compare_server_default=True)
+    with context.begin_transaction():
+        connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+        connection.execute(text("SET LOCAL statement_timeout = '15min'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_AT_A_TIME})
+        context.run_migrations()
+
+
+async def _migrate(database_url: str) -> None:
+    engine = create_async_engine(driver_url(database_url))
+    async with engine.connect() as connection:
+        await connection.run_sync(_run)
+        await connection.commit()
+    await engine.dispose()
+
+
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        sys.exit("DATABASE_URL is not set; give the address of the database to migrate")
+    asyncio.run(_migrate(url))

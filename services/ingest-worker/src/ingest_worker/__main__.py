@@ -1,0 +1,70 @@
+"""The command `ingest-worker`."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ingest_worker import commands, telemetry, wiring
+from ingest_worker.settings import WorkerSettings
+from segmentation.errors import SegmentationError
+from segmentation.settings import HouseSettings, help_text
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command; a refusal is one line on standard error and exit code 1."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        match chosen.command:
+            case "run":
+                telemetry.start_logging()
+                asyncio.run(wiring.run(WorkerSettings.load()))
+            case "load-rates":
+                print(asyncio.run(commands.load_rates(HouseSettings.load(), chosen.file)))
+            case _:
+                print(asyncio.run(commands.reposition(HouseSettings.load())))
+    except SegmentationError as error:
+        sys.exit(f"ingest-worker: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ingest-worker",
+        description="Consumes order, return and complaint events from Kafka into PostgreSQL, keeps every customer's "
+        "rolling metrics, and keeps the tiers of all customers exact.",
+    )
+    subcommands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subcommands.add_parser(
+        "run",
+        help="consume events until stopped",
+        description="Consumes events until SIGTERM or Ctrl-C. Start as many as there is work for: they share the "
+        "partitions, and one of them keeps the tiers.",
+        epilog=f"settings, from the environment:\n{help_text(WorkerSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    load_rates = subcommands.add_parser(
+        "load-rates",
+        help="load dated exchange rates from a CSV file",
+        description="Loads exchange rates. The file has the header currency,day,rate: how many units of the base "
+        "currency one unit of the currency is worth from that day on. Rates that are there already are replaced; "
+        "events applied before keep the rate they were converted at.",
+        epilog=f"settings, from the environment:\n{help_text(HouseSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    load_rates.add_argument("file", type=Path, metavar="FILE", help="the CSV file")
+    reposition = subcommands.add_parser(
+        "reposition",
+        help="read every partition from its beginning, after the broker began anew",
+        description="Forgets how far every partition was read. For a Kafka that was set up anew under the same "
+        "name: without this the worker refuses positions that the broker does not have. Events that were applied "
+        "before are recognised and count as duplicates. Stop the workers first.",
+        epilog=f"settings, from the environment:\n{help_text(HouseSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    reposition.add_argument("--to", choices=["earliest"], required=True, help="where reading begins")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Broker records -> a batch for the ledger. Pure: what was read and what is claimed come in as arguments.
+
+Laws: a record below the claimed offset was recorded before and is left out; offsets may have gaps
+(markers, compaction), so nothing expects them to be contiguous; a partition without a claim has no
+part in a batch.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from segmentation.events import Headers, decode
+from segmentation.ledger import Batch, Claim, PartitionProgress
+from segmentation.outcomes import Delivery, Partition, Reading
+
+
+class Record(Protocol):
+    """What a batch needs of a broker record."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
+
+
+def assemble(
+    records: Mapping[Partition, Iterable[Record]],
+    claims: Mapping[Partition, Claim],
+    end_offsets: Mapping[Partition, int],
+) -> Batch:
+    """Decodes what was read of the claimed partitions."""
+    readings: list[Reading] = []
+    progress: dict[Partition, PartitionProgress] = {}
+    for partition, partition_records in records.items():
+        claim = claims.get(partition)
+        if claim is None:
+            continue
+        next_offset = claim.next_offset or 0
+        for record in partition_records:
+            if record.offset < next_offset:
+                continue
+            value, headers = record.value, tuple(record.headers)
+            delivery = Delivery(partition, record.offset, value, headers)
+            readings.append(Reading(delivery, decode(value, headers)))
+            next_offset = record.offset + 1
+        if next_offset != (claim.next_offset or 0):
+            end_offset = max(end_offsets.get(partition, 0), next_offset)
+            progress[partition] = PartitionProgress(claim, next_offset, end_offset)
+    return Batch(readings, progress)

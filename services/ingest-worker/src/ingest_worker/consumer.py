@@ -1,0 +1,223 @@
+"""The Kafka loop: poll, decode, record, acknowledge.
+
+Laws: the ledger, not the broker, knows how far each partition was read; every assignment claims its
+partitions there and seeks; nothing is polled past a batch that was not recorded. Whatever goes
+wrong ends the session, and the next one begins like a fresh start: one path for a crash, a
+rebalance, a broker or a database that was away.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import CommitFailedError, KafkaError
+
+from ingest_worker import telemetry
+from ingest_worker.batches import assemble
+from ingest_worker.settings import WorkerSettings
+from ingest_worker.waiting import pause
+from segmentation.errors import PartitionLost, StoreUnavailable
+from segmentation.ledger import Batch, Claim, Ledger
+from segmentation.outcomes import Partition
+
+_POLL_MILLISECONDS = 200
+_FIRST_WAIT_SECONDS = 0.5
+_LONGEST_WAIT_SECONDS = 15.0
+_NOTE_ENDS_SECONDS = 0.5
+_METADATA_MILLISECONDS = 10_000  # a topic or partition that is new is consumed this soon
+_FETCH_BYTES = 8 * 1024 * 1024
+
+
+class PositionOutOfRange(Exception):
+    """The ledger's next offset is not to be had at the broker any more, or not yet."""
+
+
+class Consumer:
+    """One member of the consumer group."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        ledger: Ledger,
+        *,
+        owner: str,
+        now: Callable[[], datetime],
+        stop: asyncio.Event,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._owner = owner
+        self._now = now
+        self._stop = stop
+
+    async def run(self) -> None:
+        """Consumes until told to stop; an open batch is finished first."""
+        wait = _FIRST_WAIT_SECONDS
+        while not self._stop.is_set():
+            session = _Session(self._settings, self._ledger, owner=self._owner, now=self._now, stop=self._stop)
+            try:
+                await session.run()
+            except (KafkaError, StoreUnavailable, PartitionLost, PositionOutOfRange, OSError) as error:
+                wait = _FIRST_WAIT_SECONDS if session.recorded else min(2 * wait, _LONGEST_WAIT_SECONDS)
+                telemetry.warn("session.ended", error=type(error).__name__, detail=str(error), next_try_in_seconds=wait)
+                await pause(wait, unless=self._stop)
+
+
+class _Session(ConsumerRebalanceListener):  # type: ignore[misc]
+    """From joining the group to the first failure."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        ledger: Ledger,
+        *,
+        owner: str,
+        now: Callable[[], datetime],
+        stop: asyncio.Event,
+    ) -> None:
+        self.recorded = False
+        """Whether anything was recorded: then the failure is a new one."""
+        self._settings = settings
+        self._ledger = ledger
+        self._owner = owner
+        self._now = now
+        self._stop = stop
+        self._claims: dict[Partition, Claim] = {}
+        self._claiming = asyncio.Event()
+        self._recording = asyncio.Lock()
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            group_id=settings.kafka_group_id,
+            client_id=self._owner,
+            enable_auto_commit=False,
+            # Where a partition begins is decided by the claim; this only covers the moment before it.
+            auto_offset_reset="earliest",
+            max_poll_records=settings.batch_messages,
+            metadata_max_age_ms=_METADATA_MILLISECONDS,
+            fetch_max_bytes=_FETCH_BYTES,
+            max_partition_fetch_bytes=_FETCH_BYTES // 4,
+            **settings.security,
+        )
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        for topic_partition in revoked:
+            self._claims.pop(Partition(*topic_partition), None)
+        # Hand over between batches. The loop never holds this lock while it polls, so neither waits for ever.
+        async with self._recording:
+            pass
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - see _claim
+        # Exceptions raised here are swallowed by the client, so the loop claims and seeks by itself.
+        self._claiming.set()
+
+    async def run(self) -> None:
+        self._consumer.subscribe(self._settings.topics, listener=self)
+        await self._consumer.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                noting = group.create_task(self._note_ends())
+                await self._consume()
+                noting.cancel()
+        except* (KafkaError, StoreUnavailable, PartitionLost, PositionOutOfRange, OSError) as failures:
+            raise _first(failures) from None
+        finally:
+            await self._consumer.stop()
+
+    async def _consume(self) -> None:
+        while not self._stop.is_set():
+            if self._claiming.is_set():
+                self._claiming.clear()
+                await self._claim()
+            polled = await self._consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
+            async with self._recording:
+                batch = assemble(
+                    {Partition(*topic_partition): records for topic_partition, records in polled.items()},
+                    self._claims,
+                    self._end_offsets(),
+                )
+                if batch.progress:
+                    await self._record(batch)
+            await self._acknowledge(batch)
+
+    async def _claim(self) -> None:
+        """Takes over what was assigned, and goes where the ledger says."""
+        assigned = {Partition(*topic_partition): topic_partition for topic_partition in self._consumer.assignment()}
+        first = await self._consumer.beginning_offsets(list(assigned.values()))
+        end = await self._consumer.end_offsets(list(assigned.values()))
+        claims = dict(await self._ledger.claim(assigned, owner=self._owner))
+        for partition, topic_partition in assigned.items():
+            claim = claims[partition]
+            position = first[topic_partition] if claim.next_offset is None else claim.next_offset
+            if not first[topic_partition] <= position <= end[topic_partition]:
+                raise PositionOutOfRange(
+                    f"{partition.topic}/{partition.number}: the ledger wants offset {position}, the broker has "
+                    f"{first[topic_partition]} to {end[topic_partition]}; restore the broker, or accept what is lost "
+                    "and run `ingest-worker reposition --to earliest`"
+                )
+            self._consumer.seek(topic_partition, position)
+        self._claims = claims
+        await self._ledger.note_ends(
+            {partition: end[topic_partition] for partition, topic_partition in assigned.items()}, owner=self._owner
+        )
+        telemetry.say("partitions.claimed", partitions=len(claims), owner=self._owner)
+
+    async def _record(self, batch: Batch) -> None:
+        try:
+            receipt = await self._ledger.record(batch, owner=self._owner, now=self._now())
+        except PartitionLost as lost:
+            held = {Partition(*topic_partition) for topic_partition in self._consumer.assignment()}
+            if lost.partitions & held:
+                raise
+            # A rebalance came in between: what is still ours is claimed and read again.
+            telemetry.say("batch.dropped", lost=str(lost))
+            self._claims.clear()
+            self._claiming.set()
+            return
+        self.recorded = True
+        for partition, progress in batch.progress.items():
+            if partition in self._claims:
+                self._claims[partition] = Claim(progress.claim.epoch, progress.next_offset)
+        telemetry.say(
+            "batch.recorded",
+            messages=len(batch.readings),
+            customers=receipt.customers,
+            changes=receipt.changes,
+            **{outcome.value: count for outcome, count in receipt.counts.items()},
+        )
+
+    async def _acknowledge(self, batch: Batch) -> None:
+        """Mirrors the ledger's offsets at the broker, for whoever watches the group; best effort."""
+        offsets = {
+            TopicPartition(*partition): progress.next_offset
+            for partition, progress in batch.progress.items()
+            if partition in self._claims
+        }
+        if offsets:
+            with contextlib.suppress(CommitFailedError):
+                await self._consumer.commit(offsets)
+
+    async def _note_ends(self) -> None:
+        noted: Mapping[Partition, int] = {}
+        while True:
+            await asyncio.sleep(_NOTE_ENDS_SECONDS)
+            ends = self._end_offsets()
+            if ends != noted:
+                await self._ledger.note_ends(ends, owner=self._owner)
+                noted = ends
+
+    def _end_offsets(self) -> dict[Partition, int]:
+        """Where the claimed partitions end, as far as the broker has said by now."""
+        ends: dict[Partition, int] = {}
+        for topic_partition in self._consumer.assignment():
+            end = self._consumer.highwater(topic_partition)
+            if end is not None and Partition(*topic_partition) in self._claims:
+                ends[Partition(*topic_partition)] = end
+        return ends
+
+
+def _first(failures: BaseExceptionGroup[Any]) -> BaseException:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

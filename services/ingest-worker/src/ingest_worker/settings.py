@@ -1,0 +1,82 @@
+"""The worker's settings."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from segmentation.settings import HouseSettings
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
+_SERVERS = re.compile(r"[^\s,:]+:[0-9]{1,5}(,[^\s,:]+:[0-9]{1,5})*")
+
+
+def _topic(name: str) -> str:
+    if not _TOPIC.fullmatch(name):
+        raise ValueError("a topic name of 1 to 249 letters, digits, . _ - is expected")
+    return name
+
+
+def _servers(servers: str) -> str:
+    if not _SERVERS.fullmatch(servers):
+        raise ValueError("host:port is expected, several separated by commas")
+    return servers
+
+
+Topic = Annotated[str, AfterValidator(_topic)]
+
+
+class WorkerSettings(HouseSettings):
+    """Where events come from and how much is taken at once."""
+
+    kafka_bootstrap_servers: Annotated[str, AfterValidator(_servers)] = Field(
+        description="Kafka brokers to begin with: host:port, several separated by commas."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How the brokers are spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+    )
+    kafka_security_ca_file: Path | None = Field(None, description="PEM file of the authorities the brokers trust.")
+    kafka_security_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+    )
+    kafka_security_username: str | None = Field(None, description="SASL user name.")
+    kafka_security_password: SecretStr | None = Field(None, description="SASL password.")
+    kafka_group_id: str = Field(
+        "tierline-ingest", min_length=1, max_length=249, description="Consumer group that all workers share."
+    )
+    topic_orders: Topic = Field("logistics.orders", description="Topic of orders, cancellations and deliveries.")
+    topic_returns: Topic = Field("logistics.returns", description="Topic of returns.")
+    topic_complaints: Topic = Field("logistics.complaints", description="Topic of complaints.")
+    topic_feedback: Topic = Field("logistics.feedback", description="Topic of feedback.")
+    topic_customers: Topic = Field("logistics.customers", description="Topic of customer master data.")
+    batch_messages: int = Field(2_000, ge=1, le=50_000, description="Most messages recorded in one transaction.")
+    policy_file: Path | None = Field(
+        None, description="Policy to put in force at the start; the one shipped with Tierline where not set."
+    )
+
+    @property
+    def topics(self) -> list[str]:
+        """Every topic subscribed to, once."""
+        return sorted(
+            {self.topic_orders, self.topic_returns, self.topic_complaints, self.topic_feedback, self.topic_customers}
+        )
+
+    @property
+    def security(self) -> dict[str, Any]:
+        """The security arguments of an aiokafka client."""
+        arguments: dict[str, Any] = {"security_protocol": self.kafka_security_protocol}
+        if self.kafka_security_protocol in ("SSL", "SASL_SSL"):
+            # aiokafka wants a context; without a file the system's authorities are trusted.
+            from aiokafka.helpers import create_ssl_context
+
+            ca_file = self.kafka_security_ca_file
+            arguments["ssl_context"] = create_ssl_context(cafile=str(ca_file) if ca_file else None)
+        if self.kafka_security_protocol.startswith("SASL"):
+            password = self.kafka_security_password
+            arguments |= {
+                "sasl_mechanism": self.kafka_security_sasl_mechanism,
+                "sasl_plain_username": self.kafka_security_username,
+                "sasl_plain_password": password.get_secret_value() if password else None,
+            }
+        return arguments

@@ -1,0 +1,69 @@
+"""The application: routes, problems, limits, documentation without the internet."""
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from segment_api import problems
+from segment_api.context import Context
+from segment_api.limits import LimitBody
+from segment_api.routes import customers, health, ingest, tiers
+from segment_api.telemetry import CountRequests, Metrics
+
+_DESCRIPTION = """
+Live customer segmentation for logistics: each customer's current **segment**, **value tier** (ABC) and
+**recommended service level**, computed from the stream of order, return and complaint events.
+
+* A TMS asks `GET /customers/{customer_id}/segment`, many at once by `POST /customers/segments`.
+* Operations look at `GET /ingest/status`, `GET /tiers` and `GET /dead-letters`.
+* Tiers are relative: one customer's order can move another customer's tier. `stale` says when an answer
+  rests on cut-offs that are behind.
+* Amounts are decimal strings in the base currency; days are business days in the configured time zone.
+* Errors are `application/problem+json` (RFC 9457).
+
+客户分群实时服务: 提供每个客户当前的分群、价值等级 (ABC) 和推荐服务级别。
+名称语言由 `Accept-Language` (en, zh) 决定; 代码不变。
+"""
+
+_TAGS = [
+    {"name": "customers", "description": "Where customers stand."},
+    {"name": "tiers", "description": "The ranking of everyone."},
+    {"name": "ingestion", "description": "What becomes of messages."},
+    {"name": "health", "description": "Is the service alive and ready."},
+]
+
+
+def create_app(context: Context) -> FastAPI:
+    """Builds the application around what it answers from."""
+    app = FastAPIOffline(
+        title="Tierline",
+        version="0.1.0",
+        summary="Live customer segmentation for logistics",
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.context = context
+    app.state.metrics = Metrics()
+    problems.install(app)
+    for part in (customers, tiers, ingest, health):
+        app.include_router(part.router)
+    app.add_middleware(LimitBody)
+    app.add_middleware(CountRequests, metrics=app.state.metrics)
+    _describe_problems(app)
+    return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Puts the shape of problems into the OpenAPI document, in place of FastAPI's own error shapes."""
+    made = app.openapi
+
+    def openapi() -> dict[str, object]:
+        document = made()
+        schemas = document["components"]["schemas"]
+        schemas["Problem"] = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schemas["Problem"].pop("$defs", {})
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,43 @@
+"""What every route works with: the reader, the clock, the house."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from segment_api.languages import choose_language
+from segmentation.ledger import House, Reader
+from segmentation.money import MINOR_UNITS
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Made by wiring, kept by the application."""
+
+    reader: Reader
+    house: House
+    now: Callable[[], datetime]
+
+    @property
+    def decimals(self) -> int:
+        """Decimals of the base currency."""
+        return MINOR_UNITS[self.house.base_currency]
+
+
+def _context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+def _language(
+    accept_language: Annotated[
+        str | None, Header(description="Language of names and reasons: en or zh.", examples=["zh-CN"])
+    ] = None,
+) -> str:
+    return choose_language(accept_language)
+
+
+InContext = Annotated[Context, Depends(_context)]
+InLanguage = Annotated[str, Depends(_language)]

@@ -1,0 +1,162 @@
+"""What the ledger knows -> what the API answers: pure, one function an answer."""
+
+import base64
+from collections.abc import Iterable, Sequence
+
+from segment_api import schemas
+from segmentation.events import CustomerId
+from segmentation.ledger import Answer, Answers, DeadLetter, IngestStatus, TierOverview
+from segmentation.money import format_minor
+from segmentation.policy import Policy, value_level
+from segmentation.tiering import Basis
+
+_UNKNOWN_REASON = {"en": "unknown customer", "zh": "未知客户"}
+
+
+def present_segment(answer: Answer, language: str) -> schemas.SegmentAnswer:
+    """Where a customer stands."""
+    snapshot, policy = answer.snapshot, answer.policy
+    _, demotion_due = snapshot.history.effective(answer.as_of, policy.tiers.demotion_grace_days)
+    return schemas.SegmentAnswer(
+        customer_id=snapshot.customer_id,
+        as_of=answer.as_of,
+        segment=schemas.SegmentPart(
+            code=snapshot.segment,
+            name=policy.segments[snapshot.segment].name(language),
+            since=snapshot.segment_since,
+            source="rules",
+            confidence=None,
+        ),
+        lifecycle=snapshot.lifecycle,
+        value_tier=snapshot.tier,
+        tier=schemas.TierPart(
+            effective=snapshot.tier,
+            computed=snapshot.history.computed,
+            since=snapshot.tier_since,
+            demotion_due=demotion_due,
+            override=None,
+        ),
+        value_level=value_level(snapshot.tier),
+        risk=schemas.RiskPart(churn_probability=None),
+        recommended_service_level=_level(
+            policy, snapshot.service_level, [reason.text(language) for reason in snapshot.service_reasons], language
+        ),
+        stale=answer.stale,
+        versions=schemas.VersionsPart(policy=snapshot.policy_version, model=None),
+        updated_at=snapshot.updated_at,
+    )
+
+
+def present_segments(answers: Answers, asked: Iterable[CustomerId | str], language: str) -> schemas.SegmentsAnswer:
+    """Where many customers stand; whoever is unknown gets the policy's default level."""
+    policy = answers.policy
+    wanted = dict.fromkeys(asked)
+    known = [answers.known[CustomerId(each)] for each in wanted if each in answers.known]
+    default = _level(policy, policy.default_level, [_UNKNOWN_REASON[language]], language)
+    return schemas.SegmentsAnswer(
+        as_of=answers.as_of,
+        customers=[present_segment(answer, language) for answer in known],
+        unknown=[
+            schemas.UnknownCustomer(customer_id=each, recommended_service_level=default)
+            for each in wanted
+            if each not in answers.known
+        ],
+    )
+
+
+def _level(policy: Policy, code: str, reasons: Sequence[str], language: str) -> schemas.ServiceLevelPart:
+    level = policy.service_levels[code]
+    return schemas.ServiceLevelPart(
+        code=code,
+        name=level.name(language),
+        dispatch_priority=level.dispatch_priority,
+        actions=list(level.actions),
+        reasons=list(reasons),
+    )
+
+
+def present_tiers(overview: TierOverview, decimals: int) -> schemas.TiersAnswer:
+    """The ranking of everyone."""
+    shown_decimals = 0 if overview.basis == Basis.ORDERS else decimals
+    return schemas.TiersAnswer(
+        as_of=overview.as_of,
+        basis=overview.basis,
+        total=format_minor(overview.total, shown_decimals),
+        cutoffs={
+            tier: schemas.CutOff(net_revenue=format_minor(last[0], shown_decimals), customer_id=last[1])
+            if last
+            else None
+            for tier, last in overview.cutoffs.items()
+        },
+        tiers=[
+            schemas.TierCount(
+                tier=part.tier,
+                customers=part.customers,
+                net_revenue=format_minor(part.value, shown_decimals),
+                share=part.value / overview.total if overview.total and part.tier != "unrated" else None,
+            )
+            for part in overview.tiers
+        ],
+        pareto=[
+            schemas.ParetoPoint(customers_share=customers, revenue_share=share) for customers, share in overview.pareto
+        ],
+    )
+
+
+def present_status(status: IngestStatus, clock: str) -> schemas.IngestAnswer:
+    """How ingestion stands."""
+    return schemas.IngestAnswer(
+        clock=clock,
+        as_of=status.as_of,
+        lag=sum(each.lag for each in status.partitions),
+        partitions=[
+            schemas.PartitionAnswer(
+                topic=each.partition.topic,
+                partition=each.partition.number,
+                next_offset=each.next_offset or 0,
+                end_offset=max(each.end_offset or 0, each.next_offset or 0),
+                lag=each.lag,
+                worker=each.worker,
+            )
+            for each in status.partitions
+        ],
+        events=schemas.EventCounts(**{outcome.value: count for outcome, count in status.events.items()}),
+        customers=status.customers,
+        tiers=schemas.TiersFreshness(as_of=status.tiers_as_of, current=status.tiers_current),
+        last_applied_at=status.last_applied_at,
+    )
+
+
+def present_dead_letter(letter: DeadLetter) -> schemas.DeadLetterAnswer:
+    """A rejected message, without its bytes."""
+    return schemas.DeadLetterAnswer(**_letter_fields(letter))
+
+
+def present_dead_letter_detail(letter: DeadLetter) -> schemas.DeadLetterDetail:
+    """A rejected message with its bytes."""
+    value = letter.value
+    try:
+        text = None if value is None else value.decode()
+    except UnicodeDecodeError:
+        text = None
+    return schemas.DeadLetterDetail(
+        **_letter_fields(letter),
+        value_base64=None if value is None else base64.b64encode(value).decode(),
+        value_text=text,
+        headers=[{"name": name, "value_base64": encoded} for name, encoded in letter.headers],
+    )
+
+
+def _letter_fields(letter: DeadLetter) -> dict[str, object]:
+    return {
+        "id": letter.id,
+        "reason": letter.reason,
+        "field": letter.field_name or None,
+        "detail": letter.sentence,
+        "topic": letter.partition.topic,
+        "partition": letter.partition.number,
+        "offset": letter.offset,
+        "customer_id": letter.customer_id,
+        "event_id": letter.event_id,
+        "recorded_at": letter.recorded_at,
+    }

@@ -1,0 +1,91 @@
+"""Where customers stand."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Response
+
+from segment_api import presenting, problems, schemas
+from segment_api.context import InContext, InLanguage
+from segment_api.problems import ProblemAnswer
+from segmentation.events import CustomerId, read_customer_id
+
+router = APIRouter(tags=["customers"])
+
+_NOT_MODIFIED = {"description": "Nothing has changed since the answer with that `ETag`."}
+AskedFor = Annotated[str, Path(description="The customer's id, as in the events.", examples=["C-1042"])]
+
+
+@router.get(
+    "/customers/{customer_id}/segment",
+    summary="Segment, value tier and service level of a customer",
+    description="The one call a TMS needs. Send the `ETag` of the last answer as `If-None-Match` to learn cheaply "
+    "that nothing has changed.",
+    response_model=schemas.SegmentAnswer,
+    responses={**problems.responses(404, 503), 304: _NOT_MODIFIED},
+)
+async def read_segment(
+    customer_id: AskedFor,
+    context: InContext,
+    language: InLanguage,
+    if_none_match: Annotated[str | None, Header(description="`ETag` of an earlier answer.")] = None,
+) -> Response:
+    asked = _asked(customer_id)
+    answers = await context.reader.answers([asked], now=context.now())
+    answer = answers.known.get(asked)
+    if answer is None:
+        raise _unknown(customer_id)
+    body = presenting.present_segment(answer, language).model_dump_json().encode()
+    # The tag covers the whole answer, so as_of and the language too.
+    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers = {"ETag": tag, "Content-Language": language, "Vary": "Accept-Language", "Cache-Control": "no-cache"}
+    if _matches(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+@router.get(
+    "/customers/{customer_id}/metrics",
+    summary="Rolling figures of a customer",
+    description="Computed for the current `as_of`, whenever the last event came: windows shrink by themselves.",
+    responses=problems.responses(404, 503),
+)
+async def read_metrics(customer_id: AskedFor, context: InContext) -> schemas.MetricsAnswer:
+    found = await context.reader.figures(_asked(customer_id), now=context.now())
+    if found is None:
+        raise _unknown(customer_id)
+    as_of, figures = found
+    return schemas.MetricsAnswer(customer_id=customer_id, as_of=as_of, **figures.describe(0, decimals=context.decimals))
+
+
+@router.post(
+    "/customers/segments",
+    summary="Segments of many customers at once",
+    description="Up to 10,000 ids in one call. Customers nobody has heard of are listed with the policy's default "
+    "service level; they are never an error.",
+    responses=problems.responses(413, 422, 503),
+)
+async def read_segments(
+    question: schemas.SegmentsQuestion, context: InContext, language: InLanguage
+) -> schemas.SegmentsAnswer:
+    asked = [read_customer_id(customer_id) for customer_id in question.customer_ids]
+    answers = await context.reader.answers(filter(None, asked), now=context.now())
+    return presenting.present_segments(answers, question.customer_ids, language)
+
+
+def _asked(text: str) -> CustomerId:
+    customer_id = read_customer_id(text)
+    if customer_id is None:
+        raise _unknown(text)
+    return customer_id
+
+
+def _unknown(customer_id: str) -> ProblemAnswer:
+    return ProblemAnswer(404, f"No customer {customer_id!r} is known.")
+
+
+def _matches(if_none_match: str | None, tag: str) -> bool:
+    if if_none_match is None:
+        return False
+    candidates = [candidate.strip().removeprefix("W/") for candidate in if_none_match.split(",")]
+    return tag in candidates or "*" in candidates

@@ -1,0 +1,66 @@
+"""What becomes of messages: progress, counts, and what was refused."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from segment_api import presenting, problems, schemas
+from segment_api.context import InContext
+from segment_api.problems import ProblemAnswer
+from segmentation.events import RejectReason
+
+router = APIRouter(tags=["ingestion"])
+
+_GREATEST_ID = 2**63 - 1
+
+
+@router.get(
+    "/ingest/status",
+    summary="Is it keeping up, and what became of the messages",
+    description="Counts are exact and in step with the data: every message read is one of applied, duplicate, "
+    "rejected or suppressed.",
+    responses=problems.responses(503),
+)
+async def read_status(context: InContext) -> schemas.IngestAnswer:
+    status = await context.reader.status(now=context.now())
+    return presenting.present_status(status, context.house.clock)
+
+
+@router.get(
+    "/dead-letters",
+    summary="Rejected messages, newest first",
+    description="Each with its reason, the field, and what to send instead. Nothing rejected is ever lost.",
+    responses=problems.responses(422, 503),
+)
+async def read_dead_letters(
+    context: InContext,
+    reason: Annotated[RejectReason | None, Query(description="Only those of one reason.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1_000, description="How many on a page.")] = 100,
+    before: Annotated[
+        int | None, Query(ge=1, le=_GREATEST_ID, description="Only those older than this id; see `next`.")
+    ] = None,
+) -> schemas.DeadLettersAnswer:
+    letters = await context.reader.dead_letters(reason=reason, before_id=before, limit=limit + 1)
+    page = letters[:limit]
+    following = None
+    if len(letters) > limit:
+        wanted = f"&reason={reason}" if reason else ""
+        following = f"/dead-letters?limit={limit}&before={page[-1].id}{wanted}"
+    return schemas.DeadLettersAnswer(
+        dead_letters=[presenting.present_dead_letter(letter) for letter in page], next=following
+    )
+
+
+@router.get(
+    "/dead-letters/{letter_id}",
+    summary="One rejected message with its bytes",
+    responses=problems.responses(404, 422, 503),
+)
+async def read_dead_letter(
+    context: InContext,
+    letter_id: Annotated[int, Path(ge=1, le=_GREATEST_ID, description="As listed.")],
+) -> schemas.DeadLetterDetail:
+    letter = await context.reader.dead_letter(letter_id)
+    if letter is None:
+        raise ProblemAnswer(404, f"No dead letter {letter_id} is there.")
+    return presenting.present_dead_letter_detail(letter)

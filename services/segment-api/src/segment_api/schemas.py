@@ -1,0 +1,378 @@
+"""The answers, as they go over the wire. Codes never change with the language, names do."""
+
+from datetime import date, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+
+def _example(example: Any) -> ConfigDict:  # noqa: ANN401 - any JSON value
+    return ConfigDict(json_schema_extra={"example": example})
+
+
+def _utc_text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+Moment = Annotated[datetime, PlainSerializer(_utc_text, return_type=str)]
+Money = Annotated[str, Field(description="Decimal string with exactly the base currency's decimals.")]
+AsOf = Annotated[date, Field(description="The business day that the answer is computed for.")]
+
+
+class SegmentPart(BaseModel):
+    code: str = Field(description="Stable code.")
+    name: str = Field(description="Name in the language of `Accept-Language` (en, zh).")
+    since: date = Field(description="The business day since which it has been this one.")
+    source: str = Field(description="`rules`, or the model that decided.")
+    confidence: float | None = Field(description="How sure a model is; null for rules.")
+
+
+class TierPart(BaseModel):
+    effective: str = Field(description="The tier that counts: A, B, C or unrated.")
+    computed: str = Field(description="The tier that the ranking of everyone gives right now.")
+    since: date = Field(description="The business day since which the effective tier has stood.")
+    demotion_due: date | None = Field(description="The day on which the effective tier falls if nothing changes.")
+    override: None = Field(None, description="A manual override, if there is one.")
+
+
+class RiskPart(BaseModel):
+    churn_probability: float | None = Field(description="Of a model; null while none is active.")
+
+
+class ServiceLevelPart(BaseModel):
+    code: str = Field(description="Stable code.")
+    name: str = Field(description="Name in the language of `Accept-Language` (en, zh).")
+    dispatch_priority: int = Field(description="0 to 100; the highest goes first.", ge=0, le=100)
+    actions: list[str] = Field(description="What is done for the customer, as codes.")
+    reasons: list[str] = Field(description="What granted the level, in words.")
+
+
+class VersionsPart(BaseModel):
+    policy: int = Field(description="Version of the policy that decided.")
+    model: int | None = Field(description="Version of the model that decided; null while none is active.")
+
+
+_SEGMENT_EXAMPLE = {
+    "customer_id": "C-1042",
+    "as_of": "2026-11-22",
+    "segment": {
+        "code": "strategic",
+        "name": "Strategic partner",
+        "since": "2026-10-02",
+        "source": "rules",
+        "confidence": None,
+    },
+    "lifecycle": "active",
+    "value_tier": "A",
+    "tier": {"effective": "A", "computed": "A", "since": "2026-06-14", "demotion_due": None, "override": None},
+    "value_level": "high",
+    "risk": {"churn_probability": None},
+    "recommended_service_level": {
+        "code": "vip",
+        "name": "VIP",
+        "dispatch_priority": 95,
+        "actions": ["dedicated_manager", "fast_response", "first_in_dispatch"],
+        "reasons": ["tier A"],
+    },
+    "stale": False,
+    "versions": {"policy": 1, "model": None},
+    "updated_at": "2026-11-22T08:15:30.120Z",
+}
+
+
+class SegmentAnswer(BaseModel):
+    """Where a customer stands, and what to do for it."""
+
+    model_config = _example(_SEGMENT_EXAMPLE)
+
+    customer_id: str
+    as_of: AsOf
+    segment: SegmentPart
+    lifecycle: str = Field(description="prospect, new, active, at_risk, dormant or lost.")
+    value_tier: str = Field(description="The effective tier: A, B, C or unrated.")
+    tier: TierPart
+    value_level: str = Field(description="high, medium or low.")
+    risk: RiskPart
+    recommended_service_level: ServiceLevelPart
+    stale: bool = Field(
+        description="True only where tier or segment rest on cut-offs older than `as_of`, or more than a second "
+        "behind the events applied."
+    )
+    versions: VersionsPart
+    updated_at: Moment = Field(description="When this assessment was made, by the machine's clock.")
+
+
+class WindowFigures(BaseModel):
+    """What counted in one window."""
+
+    orders: int
+    gross_revenue: Money
+    returned_amount: Money
+    net_revenue: Money = Field(description="Gross revenue less returned amount.")
+    gross_profit: Money | None = Field(description="Over orders with a cost; null where none has one.")
+    items: int = Field(description="Ordered items.")
+    parcels: int
+    weight_kg: float
+    returns: int
+    complaints: int
+    return_rate: float | None = Field(description="Returns / orders; null without orders.")
+    complaint_rate: float | None = Field(description="Complaints / orders; null without orders.")
+    average_order_value: Money | None = Field(description="Gross revenue / orders; null without orders.")
+    on_time_rate: float | None = Field(
+        description="Orders delivered at or before the promised instant / orders that have both; null without any."
+    )
+    feedback_score: float | None = Field(description="Mean score, all kinds together; null without feedback.")
+
+
+class LifetimeFigures(BaseModel):
+    """What counted up to `as_of`."""
+
+    first_order_day: date | None
+    last_order_day: date | None
+    orders: int
+    net_revenue: Money
+    recency_days: int | None = Field(description="Days since the last order; null without orders.")
+    mean_days_between_orders: float | None = Field(description="Null with fewer than two order days.")
+
+
+_WINDOW_EXAMPLE = {
+    "orders": 12,
+    "gross_revenue": "4810.00",
+    "returned_amount": "120.50",
+    "net_revenue": "4689.50",
+    "gross_profit": None,
+    "items": 340,
+    "parcels": 41,
+    "weight_kg": 812.5,
+    "returns": 1,
+    "complaints": 0,
+    "return_rate": 0.08333333333333333,
+    "complaint_rate": 0.0,
+    "average_order_value": "400.83",
+    "on_time_rate": 0.9166666666666666,
+    "feedback_score": 8.5,
+}
+
+
+class MetricsAnswer(BaseModel):
+    """A customer's rolling figures."""
+
+    model_config = _example(
+        {
+            "customer_id": "C-1042",
+            "as_of": "2026-11-22",
+            "windows": dict.fromkeys(("7d", "30d", "90d", "365d"), _WINDOW_EXAMPLE),
+            "lifetime": {
+                "first_order_day": "2025-02-11",
+                "last_order_day": "2026-11-20",
+                "orders": 97,
+                "net_revenue": "40112.70",
+                "recency_days": 2,
+                "mean_days_between_orders": 6.75,
+            },
+        }
+    )
+
+    customer_id: str
+    as_of: AsOf
+    windows: dict[str, WindowFigures] = Field(description="By window: 7d, 30d, 90d, 365d, each up to `as_of`.")
+    lifetime: LifetimeFigures
+
+
+class SegmentsQuestion(BaseModel):
+    """Whose segments are wanted."""
+
+    model_config = _example({"customer_ids": ["C-1042", "nobody"]})
+
+    customer_ids: list[str] = Field(max_length=10_000, description="Up to 10,000 customer ids.")
+
+
+class UnknownCustomer(BaseModel):
+    """A customer nobody has heard of, and what it gets all the same."""
+
+    customer_id: str
+    recommended_service_level: ServiceLevelPart
+
+
+class SegmentsAnswer(BaseModel):
+    """Where many customers stand."""
+
+    model_config = _example(
+        {
+            "as_of": "2026-11-22",
+            "customers": [_SEGMENT_EXAMPLE],
+            "unknown": [
+                {
+                    "customer_id": "nobody",
+                    "recommended_service_level": {
+                        "code": "welcome",
+                        "name": "Welcome",
+                        "dispatch_priority": 50,
+                        "actions": ["welcome_contact", "onboarding"],
+                        "reasons": ["unknown customer"],
+                    },
+                }
+            ],
+        }
+    )
+
+    as_of: date | None = Field(description="The business day of all answers; null before the first event.")
+    customers: list[SegmentAnswer] = Field(description="In the order asked for, each once.")
+    unknown: list[UnknownCustomer] = Field(description="At the policy's default level; never an error.")
+
+
+class CutOff(BaseModel):
+    """The last customer inside a tier."""
+
+    net_revenue: Money = Field(description="Its value on the basis of the tiers, over 365 days.")
+    customer_id: str
+
+
+class TierCount(BaseModel):
+    """One tier's part of everyone, by computed tier."""
+
+    tier: str
+    customers: int
+    net_revenue: Money = Field(description="Sum of the values on the basis of the tiers, over 365 days.")
+    share: float | None = Field(description="Of the total; null for the unrated and where nobody is ranked.")
+
+
+class ParetoPoint(BaseModel):
+    """The best customers and what they make."""
+
+    customers_share: float
+    revenue_share: float
+
+
+class TiersAnswer(BaseModel):
+    """The ranking of everyone, as last settled."""
+
+    model_config = _example(
+        {
+            "as_of": "2026-11-22",
+            "basis": "net_revenue",
+            "total": "8008923.52",
+            "cutoffs": {
+                "A": {"net_revenue": "1447.14", "customer_id": "14591"},
+                "B": {"net_revenue": "455.30", "customer_id": "15585"},
+            },
+            "tiers": [{"tier": "A", "customers": 1170, "net_revenue": "6408408.01", "share": 0.8001584}],
+            "pareto": [{"customers_share": 0.0502, "revenue_share": 0.4812}],
+        }
+    )
+
+    as_of: date | None = Field(description="The business day that the cut-offs were settled for; null before any.")
+    basis: str = Field(description="What customers are ranked by: net_revenue, gross_profit or orders.")
+    total: Money = Field(description="Over all ranked customers.")
+    cutoffs: dict[str, CutOff | None] = Field(description="The last customer inside A, and inside B.")
+    tiers: list[TierCount]
+    pareto: list[ParetoPoint] = Field(description="Points of the curve, best customers first.")
+
+
+class PartitionAnswer(BaseModel):
+    """How far one partition was read."""
+
+    topic: str
+    partition: int
+    next_offset: int = Field(description="The next message to read.")
+    end_offset: int = Field(description="Where the partition ends, as last seen by the worker.")
+    lag: int = Field(description="Messages not yet read.")
+    worker: str | None = Field(description="Who reads it.")
+
+
+class EventCounts(BaseModel):
+    """Every message read ended as exactly one of these."""
+
+    applied: int
+    duplicate: int
+    rejected: int
+    suppressed: int
+
+
+class TiersFreshness(BaseModel):
+    as_of: date | None = Field(description="The business day that the cut-offs were settled for.")
+    current: bool = Field(description="True once the cut-offs cover every event applied.")
+
+
+class IngestAnswer(BaseModel):
+    """How ingestion stands: exact counts, in step with the data."""
+
+    model_config = _example(
+        {
+            "clock": "system",
+            "as_of": "2026-11-22",
+            "lag": 0,
+            "partitions": [
+                {
+                    "topic": "logistics.orders",
+                    "partition": 0,
+                    "next_offset": 9244,
+                    "end_offset": 9244,
+                    "lag": 0,
+                    "worker": "host-a-4711-9f3c2e10",
+                }
+            ],
+            "events": {"applied": 44876, "duplicate": 0, "rejected": 0, "suppressed": 0},
+            "customers": 5942,
+            "tiers": {"as_of": "2026-11-22", "current": True},
+            "last_applied_at": "2026-11-22T08:15:30.120Z",
+        }
+    )
+
+    clock: str = Field(description="`system`: as_of is today; `event`: it follows the events.")
+    as_of: date | None = Field(description="The current business day; null before the first event.")
+    lag: int = Field(description="Messages not yet read, over all partitions.")
+    partitions: list[PartitionAnswer]
+    events: EventCounts
+    customers: int = Field(description="Known customers.")
+    tiers: TiersFreshness
+    last_applied_at: Moment | None
+
+
+class DeadLetterAnswer(BaseModel):
+    """A rejected message: why, and where it came from."""
+
+    model_config = _example(
+        {
+            "id": 17,
+            "reason": "schema",
+            "field": "amount",
+            "detail": "amount is '-5'; an amount is expected, 0 or more, ...",
+            "topic": "logistics.orders",
+            "partition": 3,
+            "offset": 1204,
+            "customer_id": "C-1042",
+            "event_id": "evt-881",
+            "recorded_at": "2026-11-22T08:15:30.120Z",
+        }
+    )
+
+    id: int
+    reason: str = Field(description="Reason code, such as schema or unknown_currency.")
+    field: str | None = Field(description="The field that is wrong, where it is one.")
+    detail: str = Field(description="The field, its value, and what to send instead.")
+    topic: str
+    partition: int
+    offset: int
+    customer_id: str | None = Field(description="As far as one could be read.")
+    event_id: str | None = Field(description="As far as one could be read.")
+    recorded_at: Moment
+
+
+class DeadLetterDetail(DeadLetterAnswer):
+    """A rejected message with its bytes."""
+
+    value_base64: str | None = Field(description="The bytes as received; null for an empty message.")
+    value_text: str | None = Field(description="The same as text, where they are UTF-8.")
+    headers: list[dict[str, str]] = Field(description="Message headers: name, and value in base64.")
+
+
+class DeadLettersAnswer(BaseModel):
+    """Rejected messages, newest first."""
+
+    dead_letters: list[DeadLetterAnswer]
+    next: str | None = Field(description="Path of the next page; null on the last one.")
+
+
+class HealthAnswer(BaseModel):
+    status: str

@@ -1,0 +1,80 @@
+"""The API's figures for Prometheus: each metric once, with its unit and meaning."""
+
+import time
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from segmentation.ledger import IngestStatus
+
+
+class Metrics:
+    """All metrics of one application."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "tierline_http_requests_total", "Answers, by route and status.", ["route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "tierline_http_request_seconds",
+            "Time to answer, by route.",
+            ["route"],
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+            registry=self.registry,
+        )
+        self.lag = Gauge("tierline_ingest_lag_messages", "Messages not yet read.", registry=self.registry)
+        self.events = Gauge(
+            "tierline_ingest_messages", "Messages read so far, by outcome.", ["outcome"], registry=self.registry
+        )
+        self.customers = Gauge("tierline_customers", "Known customers.", registry=self.registry)
+        self.tiers_current = Gauge(
+            "tierline_tiers_current", "1 while the cut-offs cover every event applied.", registry=self.registry
+        )
+
+    def note(self, status: IngestStatus) -> None:
+        """Takes over how ingestion stands."""
+        self.lag.set(sum(each.lag for each in status.partitions))
+        for outcome, count in status.events.items():
+            self.events.labels(outcome.value).set(count)
+        self.customers.set(status.customers)
+        self.tiers_current.set(status.tiers_current)
+
+
+def _metrics(request: Request) -> Metrics:
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
+Telemetry = Annotated[Metrics, Depends(_metrics)]
+
+
+class CountRequests:
+    """ASGI middleware: counts and times every answer under its route's template, never under an id."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 500
+
+        async def noting_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting_send)
+        finally:
+            route: Any = scope.get("route")
+            template = getattr(route, "path", "other")
+            self._metrics.requests.labels(template, str(status)).inc()
+            self._metrics.seconds.labels(template).observe(time.perf_counter() - began)

@@ -1,0 +1,51 @@
+"""Before and after -> what the world must hear.
+
+Laws: nothing is announced where tier, segment and service level stand as they were; what is
+announced says both sides, the reasons, and the versions that decided.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from segmentation.assessment import Snapshot
+from segmentation.events import CustomerId
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A customer's tier, segment or service level changed."""
+
+    customer_id: CustomerId
+    before: Snapshot | None
+    """None for a customer heard of for the first time."""
+    after: Snapshot
+
+    def payload(self) -> dict[str, Any]:
+        """The change as it is stored and announced; the sequence comes from the store."""
+        return {
+            "customer_id": self.customer_id,
+            "as_of": self.after.as_of.isoformat(),
+            "before": _side(self.before) if self.before else None,
+            "after": _side(self.after),
+            "reasons": [reason.text("en") for reason in self.after.segment_reasons + self.after.service_reasons],
+            "versions": {"policy": self.after.policy_version, "model": None},
+        }
+
+
+def announce(previous: Mapping[CustomerId, Snapshot], snapshots: Iterable[Snapshot]) -> list[Change]:
+    """The changes among new snapshots."""
+    changes: list[Change] = []
+    for after in snapshots:
+        before = previous.get(after.customer_id)
+        if before is None or _side(before) != _side(after):
+            changes.append(Change(after.customer_id, before, after))
+    return changes
+
+
+def _side(snapshot: Snapshot) -> dict[str, str]:
+    return {
+        "value_tier": snapshot.tier,
+        "segment": snapshot.segment,
+        "service_level": snapshot.service_level,
+    }

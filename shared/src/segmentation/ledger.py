@@ -1,0 +1,213 @@
+"""The ports of the store, and the values that pass through them.
+
+The write side, `Ledger`, belongs to the ingest worker; the read side, `Reader`, to the API. Both
+are kept by `storage` over PostgreSQL; the tests keep a write side in memory, held to the same
+suite.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from segmentation.assessment import Snapshot
+from segmentation.events import CustomerId
+from segmentation.metrics import Metrics
+from segmentation.outcomes import Outcome, Partition, Reading
+from segmentation.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What a ledger is built with and never changes: its data remembers these."""
+
+    clock: str
+    """`system`: as_of is today; `event`: the greatest business day of any applied event."""
+    base_currency: str
+    time_zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A partition as it was taken over."""
+
+    epoch: int
+    """Grows with every claim: whoever holds an older one has lost the partition."""
+    next_offset: int | None
+    """Where reading goes on; None for a partition never read before (its beginning)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionProgress:
+    """How far a batch takes one partition."""
+
+    claim: Claim
+    """`claim.next_offset` is where the batch began."""
+    next_offset: int
+    end_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages read from some partitions, decoded, in order of reading."""
+
+    readings: Sequence[Reading]
+    progress: Mapping[Partition, PartitionProgress]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What recording a batch did."""
+
+    counts: Mapping[Outcome, int]
+    customers: int
+    """Whose state the batch touched."""
+    changes: int
+
+
+class Ledger(Protocol):
+    """The write side. Every method is one transaction, or several that each leave the data right."""
+
+    async def claim(self, partitions: Iterable[Partition], *, owner: str) -> Mapping[Partition, Claim]:
+        """Takes partitions over; from then on every older claim to them is void."""
+
+    async def note_ends(self, end_offsets: Mapping[Partition, int], *, owner: str) -> None:
+        """Keeps where the owner's partitions end at the broker, for whoever asks for the lag."""
+
+    async def record(self, batch: Batch, *, owner: str, now: datetime) -> Receipt:
+        """Records the whole effect of a batch, or none of it.
+
+        Raises:
+            PartitionLost: a partition of the batch has a new owner; drop it, read the others again.
+            StoreUnavailable: nothing is known to be recorded; claim again before reading again.
+        """
+
+    def leading(self) -> AbstractAsyncContextManager[Callable[[], Awaitable[bool]]]:
+        """Stands for the one place of the keeper; yields a call that says whether it is held right now."""
+
+    async def sweep(self, *, now: datetime, limit: int) -> int:
+        """Assesses up to `limit` customers whose snapshot has come due; returns how many there were."""
+
+    async def settle_tiers(self, *, now: datetime) -> bool:
+        """Ranks everyone and moves those whose computed tier changed.
+
+        Does nothing and returns False while snapshots are due (sweep first) or nothing has happened
+        since the last time.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """All that is said about one customer."""
+
+    as_of: date
+    snapshot: Snapshot
+    policy: Policy
+    """The version that decided the snapshot."""
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers about several customers, of one moment."""
+
+    as_of: date | None
+    known: Mapping[CustomerId, Answer]
+    policy: Policy
+    """In force now; says what unknown customers get."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """How far one partition was read."""
+
+    partition: Partition
+    next_offset: int | None
+    end_offset: int | None
+    worker: str | None
+
+    @property
+    def lag(self) -> int:
+        """Messages not yet read."""
+        return max(0, (self.end_offset or 0) - (self.next_offset or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class IngestStatus:
+    """How ingestion stands, in step with the data."""
+
+    as_of: date | None
+    partitions: Sequence[PartitionStatus]
+    events: Mapping[Outcome, int]
+    customers: int
+    tiers_as_of: date | None
+    tiers_current: bool
+    last_applied_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TierShare:
+    """One tier's part of everyone."""
+
+    tier: str
+    customers: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class TierOverview:
+    """The ranking as last settled."""
+
+    as_of: date | None
+    basis: str
+    total: int
+    cutoffs: Mapping[str, tuple[int, CustomerId] | None]
+    tiers: Sequence[TierShare]
+    pareto: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A rejected message."""
+
+    id: int
+    partition: Partition
+    offset: int
+    reason: str
+    field_name: str | None
+    sentence: str
+    customer_id: str | None
+    event_id: str | None
+    recorded_at: datetime
+    value: bytes | None = None
+    headers: Sequence[tuple[str, str]] = ()
+    """Values in base64."""
+
+
+class Reader(Protocol):
+    """The read side. All raise StoreUnavailable while the database is out of reach."""
+
+    async def answers(self, customer_ids: Iterable[CustomerId], *, now: datetime) -> Answers:
+        """The current assessment of every known one among some customers."""
+
+    async def figures(self, customer_id: CustomerId, *, now: datetime) -> tuple[date, Metrics] | None:
+        """A customer's figures for the current as_of; None for an unknown customer."""
+
+    async def tiers(self) -> TierOverview:
+        """Cut-offs, counts and shares as last settled."""
+
+    async def status(self, *, now: datetime) -> IngestStatus:
+        """Counts, lag and freshness, all of one moment."""
+
+    async def largest(self, limit: int) -> Sequence[CustomerId]:
+        """The customers of the greatest value, in ranking order."""
+
+    async def dead_letters(self, *, reason: str | None, before_id: int | None, limit: int) -> Sequence[DeadLetter]:
+        """Rejected messages, newest first, without their bytes."""
+
+    async def dead_letter(self, letter_id: int) -> DeadLetter | None:
+        """One rejected message with its bytes."""
+
+    async def ping(self) -> Mapping[str, Any]:
+        """Answers when the database does and its tables are as the code expects."""

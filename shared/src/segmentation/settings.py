@@ -1,0 +1,103 @@
+"""Settings that every service has, and how a bad one is told: one line with its name and the remedy.
+
+Settings come from the environment and are read once, at the start of a process.
+"""
+
+import re
+import zoneinfo
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from segmentation.errors import SettingInvalid
+from segmentation.ledger import House
+from segmentation.money import MINOR_UNITS
+
+_POSTGRES_URL = re.compile(r"postgres(ql)?(\+asyncpg)?://[^/\s]+/[^/\s]+")
+
+
+def _time_zone(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("an IANA time zone is expected, such as Asia/Shanghai") from None
+    return name
+
+
+def _currency(code: str) -> str:
+    if code not in MINOR_UNITS:
+        raise ValueError("an ISO 4217 currency code is expected, such as CNY")
+    return code
+
+
+def _database_url(url: SecretStr) -> SecretStr:
+    if not _POSTGRES_URL.fullmatch(url.get_secret_value()):
+        raise ValueError("an address such as postgresql://user:password@host:5432/tierline is expected")
+    return url
+
+
+class HouseSettings(BaseSettings):
+    """Where the data is, and what it is built with."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
+        description="Address of the PostgreSQL database: postgresql://user:password@host:5432/name."
+    )
+    business_timezone: Annotated[str, AfterValidator(_time_zone)] = Field(
+        "UTC", description="IANA time zone whose calendar dates are the business days."
+    )
+    base_currency: Annotated[str, AfterValidator(_currency)] = Field(
+        "CNY", description="ISO 4217 code of the currency that all amounts are converted into."
+    )
+    clock: Literal["system", "event"] = Field(
+        "system",
+        description="What as_of follows: `system`, today's date; `event`, the greatest business day of any "
+        "applied event, for replaying history.",
+    )
+
+    @property
+    def house(self) -> House:
+        return House(self.clock, self.base_currency, self.business_timezone)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Reads the environment.
+
+        Raises:
+            SettingInvalid: one line that names the first bad setting, its value and what is expected.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingInvalid(_sentence(cls, error)) from None
+
+
+def _sentence(settings: type[BaseSettings], error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = str(first["loc"][0]).lower()
+    expected = first["msg"].removeprefix("Value error, ")
+    expected = expected[:1].lower() + expected[1:]
+    if first["type"] == "missing":
+        return f"{name.upper()} is not set; {_first_sentence(settings, name)}"
+    return f"{name.upper()} is {_shown(settings, name, first['input'])}: {expected}"
+
+
+def _shown(settings: type[BaseSettings], name: str, value: Any) -> str:  # noqa: ANN401 - whatever was given
+    field = settings.model_fields.get(name)
+    secret = field is not None and SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
+    return "set to something else" if secret else repr(value)
+
+
+def _first_sentence(settings: type[BaseSettings], name: str) -> str:
+    return settings.model_fields[name].description or "it is required"
+
+
+def help_text(settings: type[BaseSettings]) -> str:
+    """Every setting with its meaning and default, for `--help`."""
+    lines: list[str] = []
+    for name, field in settings.model_fields.items():
+        default = "required" if field.is_required() else f"default {field.default}" if field.default else "no default"
+        lines.append(f"  {name.upper()}\n      {field.description} ({default})")
+    return "\n".join(lines)

@@ -1,0 +1,139 @@
+"""Customers assessed: buckets and snapshots in, new snapshots and changes out."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from segmentation import announcements, assessment, metrics
+from segmentation.assessment import Snapshot
+from segmentation.buckets import DayBucket
+from segmentation.events import CustomerId
+from segmentation.metrics import BucketTable
+from segmentation.policy import Policy, Reason
+from segmentation.segments import Lifecycle
+from segmentation.storage import tables
+from segmentation.storage.bulk import insert_rows, update_all
+from segmentation.storage.counted import bucket_from_row
+from segmentation.tiering import Tier, TierHistory
+
+_SNAPSHOT_COLUMNS = tuple(column.name for column in tables.snapshots.columns)
+
+_LOCK = text("""
+    -- Every writer locks customers first and in this one order, so no two can wait for each other.
+    SELECT customer_id FROM customers WHERE customer_id = ANY(CAST(:customer_ids AS text[]))
+    ORDER BY customer_id FOR UPDATE
+""")
+_LOAD_BUCKETS = text(
+    f"SELECT customer_id, day, {', '.join(DayBucket._fields)} FROM day_buckets "  # noqa: S608 - names of our own
+    "WHERE customer_id = ANY(CAST(:customer_ids AS text[]))"
+)
+_LOAD_SNAPSHOTS = text("SELECT * FROM snapshots WHERE customer_id = ANY(CAST(:customer_ids AS text[]))")
+_RECORD_CHANGES = text("""
+    INSERT INTO changes (customer_id, payload, transaction)
+    SELECT given.customer_id, CAST(given.payload AS jsonb), CAST(CAST(pg_current_xact_id() AS text) AS bigint)
+    FROM unnest(CAST(:customer_ids AS text[]), CAST(:payloads AS text[])) AS given(customer_id, payload)
+""")
+
+
+async def lock_customers(connection: AsyncConnection, customer_ids: Iterable[CustomerId]) -> None:
+    """Holds customers until the end of the transaction."""
+    await connection.execute(_LOCK, {"customer_ids": sorted(customer_ids)})
+
+
+async def load_buckets(connection: AsyncConnection, customer_ids: Sequence[CustomerId]) -> BucketTable:
+    """All day buckets of some customers, in the order of the ids given."""
+    buckets: dict[CustomerId, list[tuple[date, DayBucket]]] = {customer_id: [] for customer_id in customer_ids}
+    for row in await connection.execute(_LOAD_BUCKETS, {"customer_ids": list(customer_ids)}):
+        buckets[row.customer_id].append(bucket_from_row(row))
+    return BucketTable.of(buckets)
+
+
+async def load_snapshots(connection: AsyncConnection, customer_ids: Iterable[CustomerId]) -> dict[CustomerId, Snapshot]:
+    """What stands of some customers."""
+    rows = await connection.execute(_LOAD_SNAPSHOTS, {"customer_ids": list(customer_ids)})
+    return {row.customer_id: snapshot_from_row(row) for row in rows}
+
+
+async def assess_customers(
+    connection: AsyncConnection,
+    customer_ids: Iterable[CustomerId],
+    *,
+    as_of: date,
+    policy: Policy,
+    now: datetime,
+    computed: Mapping[CustomerId, Tier] | None = None,
+) -> int:
+    """Rolls, assesses, and stores snapshots and changes of locked customers; returns the number of changes."""
+    ordered = sorted(customer_ids)
+    if not ordered:
+        return 0
+    table = await load_buckets(connection, ordered)
+    previous = await load_snapshots(connection, ordered)
+    snapshots = assessment.assess(metrics.roll(table, as_of), previous, policy, now=now, computed=computed)
+    await insert_rows(
+        connection,
+        tables.snapshots,
+        _SNAPSHOT_COLUMNS,
+        map(_snapshot_row, snapshots),
+        then=update_all(tables.snapshots, _SNAPSHOT_COLUMNS),
+    )
+    changes = announcements.announce(previous, snapshots)
+    if changes:
+        await connection.execute(
+            _RECORD_CHANGES,
+            {
+                "customer_ids": [change.customer_id for change in changes],
+                "payloads": [json.dumps(change.payload()) for change in changes],
+            },
+        )
+    return len(changes)
+
+
+def snapshot_from_row(row: Any) -> Snapshot:  # noqa: ANN401 - a row of snapshots
+    """A stored snapshot."""
+    return Snapshot(
+        customer_id=row.customer_id,
+        as_of=row.as_of,
+        due_on=row.due_on,
+        value=None if row.value is None else int(row.value),
+        history=TierHistory(Tier(row.computed_tier), row.computed_since, row.closed_a, row.closed_b, row.closed_c),
+        tier=Tier(row.tier),
+        tier_since=row.tier_since,
+        lifecycle=Lifecycle(row.lifecycle),
+        segment=row.segment,
+        segment_since=row.segment_since,
+        segment_reasons=tuple(Reason(*reason) for reason in row.segment_reasons),
+        service_level=row.service_level,
+        service_reasons=tuple(Reason(*reason) for reason in row.service_reasons),
+        policy_version=row.policy_version,
+        updated_at=row.updated_at,
+    )
+
+
+def _snapshot_row(snapshot: Snapshot) -> tuple[Any, ...]:
+    history = snapshot.history
+    return (
+        snapshot.customer_id,
+        snapshot.as_of,
+        snapshot.due_on,
+        snapshot.value,
+        history.computed,
+        history.computed_since,
+        history.closed_a,
+        history.closed_b,
+        history.closed_c,
+        snapshot.tier,
+        snapshot.tier_since,
+        snapshot.lifecycle,
+        snapshot.segment,
+        snapshot.segment_since,
+        json.dumps(snapshot.segment_reasons),
+        snapshot.service_level,
+        json.dumps(snapshot.service_reasons),
+        snapshot.policy_version,
+        snapshot.updated_at,
+    )

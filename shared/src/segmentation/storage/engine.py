@@ -1,0 +1,79 @@
+"""Connections to PostgreSQL, and what their failures mean to us."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from segmentation.errors import StoreUnavailable
+
+_PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
+"""SQLSTATE classes that a later try may not meet: connection, rollback, resources, locks, intervention, system."""
+
+
+def driver_url(database_url: str) -> str:
+    """The address for SQLAlchemy's asyncpg dialect, from any usual spelling of a PostgreSQL address."""
+    _, separator, rest = database_url.partition("://")
+    return f"postgresql+asyncpg{separator}{rest}"
+
+
+def create_engine(database_url: str, *, application_name: str, pool_size: int) -> AsyncEngine:
+    """A pool of connections that give up rather than wait without end."""
+    return create_async_engine(
+        driver_url(database_url),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": 10,
+            "server_settings": {
+                "application_name": application_name,
+                "statement_timeout": "60s",
+                "lock_timeout": "30s",
+                "idle_in_transaction_session_timeout": "60s",
+                "jit": "off",
+            },
+        },
+    )
+
+
+@contextlib.asynccontextmanager
+async def transaction(engine: AsyncEngine, *, isolation: str | None = None) -> AsyncIterator[AsyncConnection]:
+    """One transaction, committed at the end of the block, rolled back by any exception.
+
+    Raises:
+        StoreUnavailable: for every failure that a later try may not meet.
+    """
+    with translated_failures():
+        async with engine.connect() as connection:
+            if isolation is not None:
+                await connection.execution_options(isolation_level=isolation)
+            async with connection.begin():
+                yield connection
+
+
+@contextlib.contextmanager
+def translated_failures() -> Any:  # noqa: ANN401 - a generator for contextlib
+    """Turns the driver's passing failures into StoreUnavailable."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if not _is_passing(error):
+            raise
+        raise StoreUnavailable(f"the database is not available: {type(error).__name__}") from error
+
+
+def _is_passing(error: Exception) -> bool:
+    if isinstance(error, DBAPIError):
+        state = getattr(error.orig, "sqlstate", None)
+        if state is None:
+            return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
+        return bool(state[:2] in _PASSING_CLASSES)
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate or "")[:2] in _PASSING_CLASSES
+    return True

@@ -1,0 +1,322 @@
+"""The write side: one PostgreSQL transaction is the whole effect of a batch."""
+
+import base64
+import contextlib
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from segmentation import counting, outcomes
+from segmentation.calendar import BusinessCalendar, instant_of
+from segmentation.errors import PartitionLost
+from segmentation.events import TYPE_NAMES, CustomerId, EventKey, FeedbackGiven, Headers
+from segmentation.ledger import Batch, Claim, House, Receipt
+from segmentation.outcomes import AcceptedEvent, Outcome, Partition, Settled
+from segmentation.storage import counted as counted_state
+from segmentation.storage import tables, tiers
+from segmentation.storage.assessed import assess_customers, lock_customers
+from segmentation.storage.bulk import insert_rows
+from segmentation.storage.engine import transaction, translated_failures
+from segmentation.storage.foundation import Library, load_state
+
+_CLAIM = text("""
+    -- A claim raises the epoch, so that whatever the former owner still holds can no longer commit.
+    INSERT INTO partitions AS stored (topic, number, epoch, owner) VALUES (:topic, :number, 1, :owner)
+    ON CONFLICT (topic, number) DO UPDATE SET epoch = stored.epoch + 1, owner = EXCLUDED.owner
+    RETURNING epoch, next_offset
+""")
+_REPOSITION = text("""
+    UPDATE partitions SET epoch = epoch + 1, owner = NULL, next_offset = NULL, end_offset = NULL
+""")
+_SUPPRESSED = text("""
+    SELECT customer_id FROM suppressed_customers WHERE customer_id = ANY(CAST(:customer_ids AS text[]))
+""")
+_FINGERPRINTS = text("""
+    SELECT event_key, fingerprint FROM events WHERE event_key = ANY(CAST(:event_keys AS bytea[]))
+""")
+_ADVANCE = text("""
+    -- Compare-and-set: the batch counts only if this worker still holds the claim and nobody moved on.
+    UPDATE partitions AS stored SET
+        next_offset = given.next_offset,
+        end_offset = greatest(stored.end_offset, given.end_offset),
+        applied = stored.applied + given.applied,
+        duplicate = stored.duplicate + given.duplicate,
+        rejected = stored.rejected + given.rejected,
+        suppressed = stored.suppressed + given.suppressed,
+        new_customers = stored.new_customers + given.new_customers,
+        last_applied_at = CASE WHEN given.applied > 0 THEN clock_timestamp() ELSE stored.last_applied_at END,
+        unsettled_since = CASE WHEN given.applied > 0 THEN coalesce(stored.unsettled_since, clock_timestamp())
+                               ELSE stored.unsettled_since END
+    FROM unnest(CAST(:topics AS text[]), CAST(:numbers AS integer[]), CAST(:epochs AS bigint[]),
+                CAST(:begins AS bigint[]), CAST(:next_offsets AS bigint[]), CAST(:end_offsets AS bigint[]),
+                CAST(:applied AS bigint[]), CAST(:duplicate AS bigint[]), CAST(:rejected AS bigint[]),
+                CAST(:suppressed AS bigint[]), CAST(:new_customers AS bigint[]))
+      AS given(topic, number, epoch, began, next_offset, end_offset,
+               applied, duplicate, rejected, suppressed, new_customers)
+    WHERE stored.topic = given.topic AND stored.number = given.number AND stored.owner = :owner
+      AND stored.epoch = given.epoch AND stored.next_offset IS NOT DISTINCT FROM given.began
+    RETURNING stored.topic, stored.number
+""")
+_NOTE_ENDS = text("""
+    UPDATE partitions AS stored SET end_offset = given.end_offset
+    FROM unnest(CAST(:topics AS text[]), CAST(:numbers AS integer[]), CAST(:end_offsets AS bigint[]))
+      AS given(topic, number, end_offset)
+    WHERE stored.topic = given.topic AND stored.number = given.number AND stored.owner = :owner
+      AND stored.end_offset IS DISTINCT FROM given.end_offset
+""")
+_MOVE_AS_OF = text("""
+    UPDATE house SET as_of = :day WHERE as_of IS NULL OR as_of < :day
+""")
+_AS_OF = text("SELECT as_of FROM house")
+
+_KEEPER_LOCK = 7_315_002
+_TRY_KEEPER_LOCK = text(f"SELECT pg_try_advisory_lock({_KEEPER_LOCK})")
+_FREE_KEEPER_LOCK = text(f"SELECT pg_advisory_unlock({_KEEPER_LOCK})")
+_STILL_ALIVE = text("SELECT true")
+
+
+class PostgresLedger:
+    """`segmentation.ledger.Ledger` over PostgreSQL."""
+
+    def __init__(self, engine: AsyncEngine, house: House) -> None:
+        self._engine = engine
+        self._house = house
+        self._calendar = BusinessCalendar(house.time_zone)
+        self._library = Library(house.base_currency)
+
+    async def claim(self, partitions: Iterable[Partition], *, owner: str) -> Mapping[Partition, Claim]:
+        claims: dict[Partition, Claim] = {}
+        async with transaction(self._engine) as connection:
+            for partition in sorted(partitions):
+                row = (
+                    await connection.execute(
+                        _CLAIM, {"topic": partition.topic, "number": partition.number, "owner": owner}
+                    )
+                ).one()
+                claims[partition] = Claim(row.epoch, row.next_offset)
+        return claims
+
+    async def reposition(self) -> None:
+        """Forgets how far every partition was read, for a broker that begins anew; counts stay."""
+        async with transaction(self._engine) as connection:
+            await connection.execute(_REPOSITION)
+
+    async def note_ends(self, end_offsets: Mapping[Partition, int], *, owner: str) -> None:
+        async with transaction(self._engine) as connection:
+            await connection.execute(
+                _NOTE_ENDS,
+                {
+                    "topics": [partition.topic for partition in end_offsets],
+                    "numbers": [partition.number for partition in end_offsets],
+                    "end_offsets": list(end_offsets.values()),
+                    "owner": owner,
+                },
+            )
+
+    async def record(self, batch: Batch, *, owner: str, now: datetime) -> Receipt:
+        """Records the whole effect of a batch.
+
+        The steps, in an order of locks that all writers keep (event ids, customers, house, partitions):
+
+        1. decide what can be decided without the store,
+        2. insert the ids of acceptable events; what was there already is a duplicate or a conflict,
+        3. lock the customers of the applied events,
+        4. count: orders, retractions, profiles, day buckets,
+        5. move the event clock,
+        6. roll, assess, announce for the customers touched,
+        7. quarantine the rejects,
+        8. add to the exact counters and move the next offsets, if the claims still hold.
+        """
+        async with transaction(self._engine) as connection:
+            state = await load_state(connection)
+            # 1
+            named = outcomes.customers_named(batch.readings)
+            suppressed = await connection.scalars(_SUPPRESSED, {"customer_ids": list(named)})
+            judgement = outcomes.judge(
+                batch.readings,
+                suppressed=set(suppressed),
+                rates=await self._library.rates(connection, state.rates_version),
+                calendar=self._calendar,
+                now=instant_of(now),
+            )
+            # 2
+            new = await _insert_events(connection, judgement.candidates)
+            settled = outcomes.settle(judgement, new=new, known=await _fingerprints(connection, judgement.keys - new))
+            # 3
+            touched = counting.touched(settled.applied)
+            first_heard = await _add_customers(connection, settled.applied)
+            await lock_customers(connection, touched.customers)
+            # 4
+            counted = await counted_state.load(connection, touched, new=new)
+            counting.count(settled.applied, counted)
+            await counted_state.store(connection, touched, counted)
+            # 5
+            as_of = await self._as_of(connection, settled.applied, now)
+            # 6
+            changes = 0
+            if as_of is not None:
+                policy = await self._library.policy(connection, state.policy_version)
+                changes = await assess_customers(connection, touched.customers, as_of=as_of, policy=policy, now=now)
+            # 7
+            await _quarantine(connection, settled)
+            # 8
+            await _advance(connection, batch, settled, first_heard, owner)
+        counts: Counter[Outcome] = Counter()
+        for partition_counts in settled.counts.values():
+            counts.update(partition_counts)
+        return Receipt(counts, len(touched.customers), changes)
+
+    @contextlib.asynccontextmanager
+    async def leading(self) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+        # A session's advisory lock: PostgreSQL frees it when the connection ends, however the process does.
+        with translated_failures():
+            async with self._engine.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+                held = False
+
+                async def holds_lock() -> bool:
+                    nonlocal held
+                    with translated_failures():
+                        # Asking also finds out whether the connection, and the lock with it, still lives.
+                        held = bool(await connection.scalar(_STILL_ALIVE if held else _TRY_KEEPER_LOCK))
+                    return held
+
+                try:
+                    yield holds_lock
+                finally:
+                    with contextlib.suppress(Exception):
+                        await connection.execute(_FREE_KEEPER_LOCK)
+
+    async def sweep(self, *, now: datetime, limit: int) -> int:
+        return await tiers.sweep(self._engine, self._library, self._today(now), now=now, limit=limit)
+
+    async def settle_tiers(self, *, now: datetime) -> bool:
+        return await tiers.settle(self._engine, self._library, self._today(now), now=now)
+
+    def _today(self, now: datetime) -> date | None:
+        """Today by the system clock; None where the events' clock counts, which the store keeps."""
+        return self._calendar.business_day(instant_of(now)) if self._house.clock == "system" else None
+
+    async def _as_of(self, connection: AsyncConnection, applied: list[AcceptedEvent], now: datetime) -> date | None:
+        today = self._today(now)
+        if today is not None:
+            return today
+        if applied:
+            await connection.execute(_MOVE_AS_OF, {"day": max(accepted.occurred_day for accepted in applied)})
+        as_of: date | None = await connection.scalar(_AS_OF)
+        return as_of
+
+
+async def _insert_events(connection: AsyncConnection, candidates: Mapping[EventKey, AcceptedEvent]) -> set[EventKey]:
+    """Inserts the events that are new, in one order of keys for all workers; returns their keys."""
+    names = (
+        "event_key", "fingerprint", "event_id", "type", "customer_id", "occurred_at", "business_day",
+        "amount", "profit", "score", "topic", "partition", "offset", "value", "headers",
+    )  # fmt: skip
+    inserted = await insert_rows(
+        connection,
+        tables.events,
+        names,
+        (_event_row(key, candidates[key]) for key in sorted(candidates)),
+        then="ON CONFLICT DO NOTHING RETURNING event_key",
+    )
+    return {EventKey(row.event_key) for row in inserted}
+
+
+def _event_row(key: EventKey, accepted: AcceptedEvent) -> tuple[Any, ...]:
+    event, delivery = accepted.event, accepted.delivery
+    return (
+        key,
+        event.fingerprint,
+        event.event_id,
+        TYPE_NAMES[type(event)],
+        event.customer_id,
+        event.occurred_at,
+        accepted.business_day,
+        accepted.amount,
+        accepted.profit,
+        event.score if isinstance(event, FeedbackGiven) else None,
+        *delivery.partition,
+        delivery.offset,
+        delivery.value,
+        headers_json(delivery.headers),
+    )
+
+
+def headers_json(headers: Headers) -> str | None:
+    """Headers as they are stored; None without any."""
+    if not headers:
+        return None
+    return json.dumps([[name, base64.b64encode(value or b"").decode()] for name, value in headers])
+
+
+async def _fingerprints(connection: AsyncConnection, keys: Iterable[EventKey]) -> dict[EventKey, bytes]:
+    wanted = list(keys)
+    if not wanted:
+        return {}
+    rows = await connection.execute(_FINGERPRINTS, {"event_keys": wanted})
+    return {EventKey(row.event_key): row.fingerprint for row in rows}
+
+
+async def _add_customers(connection: AsyncConnection, applied: Iterable[AcceptedEvent]) -> Counter[Partition]:
+    """Makes customers known; returns how many each partition's events were the first to name."""
+    first: dict[CustomerId, Partition] = {}
+    for accepted in applied:
+        first.setdefault(accepted.event.customer_id, accepted.delivery.partition)
+    inserted = await insert_rows(
+        connection,
+        tables.customers,
+        ("customer_id",),
+        ((customer_id,) for customer_id in sorted(first)),
+        then="ON CONFLICT DO NOTHING RETURNING customer_id",
+    )
+    return Counter(first[row.customer_id] for row in inserted)
+
+
+async def _quarantine(connection: AsyncConnection, settled: Settled) -> None:
+    names = (
+        "topic", "partition", "offset", "reason", "field", "sentence", "customer_id", "event_id", "value", "headers",
+    )  # fmt: skip
+    await insert_rows(
+        connection,
+        tables.dead_letters,
+        names,
+        (
+            (
+                *delivery.partition, delivery.offset, reject.reason, reject.field, reject.sentence,
+                reject.customer_id, reject.event_id, delivery.value, headers_json(delivery.headers),
+            )
+            for delivery, reject in settled.rejects
+        ),
+    )  # fmt: skip
+
+
+async def _advance(
+    connection: AsyncConnection, batch: Batch, settled: Settled, first_heard: Counter[Partition], owner: str
+) -> None:
+    partitions = sorted(batch.progress)
+    progress = [batch.progress[partition] for partition in partitions]
+    counts = [settled.counts.get(partition, Counter()) for partition in partitions]
+    held = await connection.execute(
+        _ADVANCE,
+        {
+            "owner": owner,
+            "topics": [partition.topic for partition in partitions],
+            "numbers": [partition.number for partition in partitions],
+            "epochs": [each.claim.epoch for each in progress],
+            "begins": [each.claim.next_offset for each in progress],
+            "next_offsets": [each.next_offset for each in progress],
+            "end_offsets": [each.end_offset for each in progress],
+            "new_customers": [first_heard[partition] for partition in partitions],
+        }
+        | {outcome.value: [count[outcome] for count in counts] for outcome in Outcome},
+    )
+    lost = set(partitions) - {Partition(row.topic, row.number) for row in held}
+    if lost:
+        raise PartitionLost(lost)

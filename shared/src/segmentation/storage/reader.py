@@ -1,0 +1,191 @@
+"""The read side: what the API answers from."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from segmentation import assessment, metrics
+from segmentation.calendar import BusinessCalendar, instant_of
+from segmentation.events import CustomerId
+from segmentation.ledger import (
+    Answer,
+    Answers,
+    DeadLetter,
+    House,
+    IngestStatus,
+    PartitionStatus,
+    TierOverview,
+    TierShare,
+)
+from segmentation.metrics import Metrics
+from segmentation.outcomes import Outcome, Partition
+from segmentation.storage.assessed import load_buckets, load_snapshots
+from segmentation.storage.engine import transaction
+from segmentation.storage.foundation import Library
+
+TIERS_LAG = timedelta(seconds=1)
+"""How far tiers may be behind the events applied before an answer is called stale."""
+
+_MOMENT = text("""
+    SELECT house.as_of, house.policy_version,
+           (SELECT as_of FROM tier_state) AS tiers_as_of,
+           (SELECT min(unsettled_since) FROM partitions) AS unsettled_since,
+           clock_timestamp() AS asked_at
+    FROM house
+""")
+_IS_KNOWN = text("SELECT 1 FROM customers WHERE customer_id = :customer_id")
+_TIERS = text("SELECT as_of, overview FROM tier_state")
+_PARTITIONS = text("SELECT * FROM partitions ORDER BY topic, number")
+_COVERED = text("SELECT as_of, covered FROM tier_state")
+_LARGEST = text("SELECT customer_id FROM snapshots WHERE value > 0 ORDER BY value DESC, customer_id LIMIT :limit")
+_DEAD_LETTER_COLUMNS = 'id, topic, partition, "offset", reason, field, sentence, customer_id, event_id, recorded_at'
+_DEAD_LETTERS = text(
+    f"SELECT {_DEAD_LETTER_COLUMNS} FROM dead_letters "  # noqa: S608 - names of our own
+    "WHERE (CAST(:reason AS text) IS NULL OR reason = :reason) "
+    "AND (CAST(:before_id AS bigint) IS NULL OR id < :before_id) ORDER BY id DESC LIMIT :limit"
+)
+_DEAD_LETTER = text(
+    f"SELECT {_DEAD_LETTER_COLUMNS}, value, headers FROM dead_letters WHERE id = :id"  # noqa: S608 - names of our own
+)
+
+
+class PostgresReader:
+    """`segmentation.ledger.Reader` over PostgreSQL. Every answer is of one moment of the database."""
+
+    def __init__(self, engine: AsyncEngine, house: House) -> None:
+        self._engine = engine
+        self._house = house
+        self._calendar = BusinessCalendar(house.time_zone)
+        self._library = Library(house.base_currency)
+
+    async def answers(self, customer_ids: Iterable[CustomerId], *, now: datetime) -> Answers:
+        async with self._reading() as connection:
+            moment = (await connection.execute(_MOMENT)).one()
+            as_of = self._as_of(moment, now)
+            policy = await self._library.policy(connection, moment.policy_version)
+            snapshots = await load_snapshots(connection, customer_ids)
+            if as_of is None:
+                return Answers(None, {}, policy)
+            due = [customer_id for customer_id, snapshot in snapshots.items() if snapshot.due_on <= as_of]
+            if due:
+                rolled = metrics.roll(await load_buckets(connection, due), as_of)
+                # As the sweep will find them; a reader stores nothing.
+                again = assessment.assess(rolled, snapshots, policy, now=now)
+                snapshots |= {snapshot.customer_id: snapshot for snapshot in again}
+            policies = {
+                version: await self._library.policy(connection, version)
+                for version in {snapshot.policy_version for snapshot in snapshots.values()}
+            }
+        stale = moment.tiers_as_of != as_of or (
+            moment.unsettled_since is not None and moment.asked_at - moment.unsettled_since > TIERS_LAG
+        )
+        known = {
+            customer_id: Answer(as_of, snapshot, policies[snapshot.policy_version], stale)
+            for customer_id, snapshot in snapshots.items()
+        }
+        return Answers(as_of, known, policy)
+
+    async def figures(self, customer_id: CustomerId, *, now: datetime) -> tuple[date, Metrics] | None:
+        async with self._reading() as connection:
+            as_of = self._as_of((await connection.execute(_MOMENT)).one(), now)
+            known = await connection.scalar(_IS_KNOWN, {"customer_id": customer_id})
+            if as_of is None or not known:
+                return None
+            return as_of, metrics.roll(await load_buckets(connection, [customer_id]), as_of)
+
+    async def tiers(self) -> TierOverview:
+        async with self._reading() as connection:
+            row = (await connection.execute(_TIERS)).one_or_none()
+            if row is None:
+                moment = (await connection.execute(_MOMENT)).one()
+                policy = await self._library.policy(connection, moment.policy_version)
+                return TierOverview(None, policy.tiers.basis, 0, {"A": None, "B": None}, [], [])
+        overview = row.overview
+        return TierOverview(
+            as_of=row.as_of,
+            basis=overview["basis"],
+            total=int(overview["total"]),
+            cutoffs={
+                tier: (int(last[0]), CustomerId(last[1])) if last else None
+                for tier, last in overview["cutoffs"].items()
+            },
+            tiers=[TierShare(tier, customers, int(value)) for tier, customers, value in overview["tiers"]],
+            pareto=[(customers, share) for customers, share in overview["pareto"]],
+        )
+
+    async def status(self, *, now: datetime) -> IngestStatus:
+        async with self._reading() as connection:
+            as_of = self._as_of((await connection.execute(_MOMENT)).one(), now)
+            rows = (await connection.execute(_PARTITIONS)).all()
+            tiers = (await connection.execute(_COVERED)).one_or_none()
+        applied = sum(row.applied for row in rows)
+        covered = tiers is not None and tiers.covered == applied and tiers.as_of == as_of
+        return IngestStatus(
+            as_of=as_of,
+            partitions=[
+                PartitionStatus(Partition(row.topic, row.number), row.next_offset, row.end_offset, row.owner)
+                for row in rows
+            ],
+            events={outcome: sum(getattr(row, outcome) for row in rows) for outcome in Outcome},
+            customers=sum(row.new_customers for row in rows),
+            tiers_as_of=tiers.as_of if tiers else None,
+            tiers_current=covered or applied == 0,
+            last_applied_at=max((row.last_applied_at for row in rows if row.last_applied_at), default=None),
+        )
+
+    async def largest(self, limit: int) -> Sequence[CustomerId]:
+        async with self._reading() as connection:
+            return list(await connection.scalars(_LARGEST, {"limit": limit}))
+
+    async def dead_letters(self, *, reason: str | None, before_id: int | None, limit: int) -> Sequence[DeadLetter]:
+        async with self._reading() as connection:
+            rows = await connection.execute(_DEAD_LETTERS, {"reason": reason, "before_id": before_id, "limit": limit})
+            return [_dead_letter(row) for row in rows]
+
+    async def dead_letter(self, letter_id: int) -> DeadLetter | None:
+        async with self._reading() as connection:
+            row = (await connection.execute(_DEAD_LETTER, {"id": letter_id})).one_or_none()
+            if row is None:
+                return None
+            headers = [(name, value) for name, value in json.loads(row.headers or "[]")]
+            return _dead_letter(row, value=row.value, headers=headers)
+
+    async def ping(self) -> Mapping[str, Any]:
+        async with self._reading() as connection:
+            row = (await connection.execute(_MOMENT)).one()
+            policy = await self._library.policy(connection, row.policy_version)
+            return {"policy": policy.version}
+
+    def _reading(self) -> Any:  # noqa: ANN401 - the context manager of `transaction`
+        return transaction(self._engine, isolation="REPEATABLE READ")
+
+    def _as_of(self, moment: Any, now: datetime) -> date | None:  # noqa: ANN401 - a row of _MOMENT
+        if self._house.clock == "system":
+            return self._calendar.business_day(instant_of(now))
+        as_of: date | None = moment.as_of
+        return as_of
+
+
+def _dead_letter(
+    row: Any,  # noqa: ANN401 - a row of dead_letters
+    *,
+    value: bytes | None = None,
+    headers: Sequence[tuple[str, str]] = (),
+) -> DeadLetter:
+    return DeadLetter(
+        id=row.id,
+        partition=Partition(row.topic, row.partition),
+        offset=row.offset,
+        reason=row.reason,
+        field_name=row.field,
+        sentence=row.sentence,
+        customer_id=row.customer_id,
+        event_id=row.event_id,
+        recorded_at=row.recorded_at,
+        value=value,
+        headers=headers,
+    )

@@ -1,0 +1,238 @@
+"""Every table, as the code knows it; `migrations/` makes the database agree (a check holds them together).
+
+Instants of events are microseconds since 1970-01-01T00:00Z (bigint), moments of our own are
+timestamptz, business days are dates. Money is numeric in base minor units, whole and without
+limit. Customer ids sort by bytes (collation C).
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    }
+)
+
+_BYTES = Text(collation="C")
+_MOMENT = DateTime(timezone=True)
+
+house = Table(
+    "house",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False, comment="always 1: the table has one row"),
+    Column("clock", Text, nullable=False),
+    Column("base_currency", Text, nullable=False),
+    Column("time_zone", Text, nullable=False),
+    Column("as_of", Date, comment="with the event clock: the greatest business day applied"),
+    Column("policy_version", Integer, nullable=False, comment="the version in force"),
+    Column("rates_version", Integer, nullable=False, server_default="0", comment="grows with every load of rates"),
+)
+
+partitions = Table(
+    "partitions",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("epoch", BigInteger, nullable=False, comment="grows with every claim"),
+    Column("owner", Text, comment="the worker that holds the claim"),
+    Column("next_offset", BigInteger, comment="null: from the beginning"),
+    Column("end_offset", BigInteger, comment="as the worker last saw it"),
+    Column("applied", BigInteger, nullable=False, server_default="0"),
+    Column("duplicate", BigInteger, nullable=False, server_default="0"),
+    Column("rejected", BigInteger, nullable=False, server_default="0"),
+    Column("suppressed", BigInteger, nullable=False, server_default="0"),
+    Column("new_customers", BigInteger, nullable=False, server_default="0", comment="first heard of here"),
+    Column("last_applied_at", _MOMENT),
+    Column("unsettled_since", _MOMENT, comment="since when the tiers have not covered an event applied here"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+exchange_rates = Table(
+    "exchange_rates",
+    metadata,
+    Column("currency", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("scaled_rate", Numeric, nullable=False, comment="10^-12 base units for one unit"),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("source", Text, nullable=False),
+    Column("created_at", _MOMENT, nullable=False, server_default=func.now()),
+)
+
+suppressed_customers = Table(
+    "suppressed_customers",
+    metadata,
+    Column("customer_id", _BYTES, primary_key=True),
+    Column("erased_at", _MOMENT, nullable=False, server_default=func.now()),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("event_key", LargeBinary, primary_key=True, comment="16-byte hash of the event id"),
+    Column("fingerprint", LargeBinary, nullable=False, comment="equal for equal content"),
+    Column("event_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("customer_id", _BYTES, nullable=False),
+    Column("occurred_at", BigInteger, nullable=False),
+    Column("business_day", Date, nullable=False),
+    Column("amount", Numeric, comment="converted, of orders and returns"),
+    Column("profit", Numeric, comment="converted, of orders with a cost"),
+    Column("score", Numeric, comment="of feedback"),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("value", LargeBinary, nullable=False, comment="as received"),
+    Column("headers", Text, comment="as received, JSON, values in base64; null without any"),
+    Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
+)
+
+customers = Table(
+    "customers",
+    metadata,
+    Column("customer_id", _BYTES, primary_key=True),
+    Column("profile", JSONB, nullable=False, server_default="{}", comment="field: [occurred_at, event_id, value]"),
+    Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("customer_id", _BYTES, primary_key=True),
+    Column("order_id", _BYTES, primary_key=True),
+    Column("occurred_at", BigInteger, comment="of the counting version; null while only deliveries are known"),
+    Column("event_id", Text),
+    Column("business_day", Date, comment="null where the counting version is a cancellation"),
+    Column("amount", Numeric),
+    Column("profit", Numeric),
+    Column("items", BigInteger),
+    Column("parcels", BigInteger),
+    Column("weight_grams", Numeric),
+    Column("promised_at", BigInteger),
+    Column("delivered_at", BigInteger),
+    Column("services", JSONB),
+    Column("region", Text),
+    Column("channel", Text),
+    Column("promise_occurred_at", BigInteger, comment="the latest delivery event that names a promise"),
+    Column("promise_event_id", Text),
+    Column("promise_instant", BigInteger),
+    Column("arrival_occurred_at", BigInteger, comment="the latest delivery event that names an arrival"),
+    Column("arrival_event_id", Text),
+    Column("arrival_instant", BigInteger),
+)
+
+retractions = Table(
+    "retractions",
+    metadata,
+    Column("customer_id", _BYTES, primary_key=True),
+    Column("event_key", LargeBinary, primary_key=True, comment="of the event taken back, arrived or not"),
+)
+
+day_buckets = Table(
+    "day_buckets",
+    metadata,
+    Column("customer_id", _BYTES, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("orders", BigInteger, nullable=False),
+    Column("gross_revenue", Numeric, nullable=False),
+    Column("gross_profit", Numeric, nullable=False),
+    Column("orders_with_cost", BigInteger, nullable=False),
+    Column("items", Numeric, nullable=False),
+    Column("parcels", Numeric, nullable=False),
+    Column("weight_grams", Numeric, nullable=False),
+    Column("orders_on_time", BigInteger, nullable=False),
+    Column("orders_with_promise", BigInteger, nullable=False),
+    Column("returns", BigInteger, nullable=False),
+    Column("returned_amount", Numeric, nullable=False),
+    Column("complaints", BigInteger, nullable=False),
+    Column("feedbacks", BigInteger, nullable=False),
+    Column("feedback_total", Numeric, nullable=False),
+    postgresql_with={"fillfactor": "80"},
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("customer_id", _BYTES, primary_key=True),
+    Column("as_of", Date, nullable=False),
+    Column("due_on", Date, nullable=False, comment="next day on which it changes if nothing happens"),
+    Column("value", Numeric, comment="what the customer is ranked by"),
+    Column("computed_tier", Text, nullable=False),
+    Column("computed_since", Date),
+    Column("closed_a", Date),
+    Column("closed_b", Date),
+    Column("closed_c", Date),
+    Column("tier", Text, nullable=False, comment="the effective one"),
+    Column("tier_since", Date, nullable=False),
+    Column("lifecycle", Text, nullable=False),
+    Column("segment", Text, nullable=False),
+    Column("segment_since", Date, nullable=False),
+    Column("segment_reasons", JSONB, nullable=False),
+    Column("service_level", Text, nullable=False),
+    Column("service_reasons", JSONB, nullable=False),
+    Column("policy_version", Integer, ForeignKey("policies.version"), nullable=False),
+    Column("updated_at", _MOMENT, nullable=False),
+    Index(None, "due_on"),
+    postgresql_with={"fillfactor": "70"},
+)
+
+tier_state = Table(
+    "tier_state",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False, comment="always 1: the table has one row"),
+    Column("as_of", Date),
+    Column("policy_version", Integer, nullable=False),
+    Column("covered", BigInteger, nullable=False, comment="how many applied events the ranking covers"),
+    Column("overview", JSONB, nullable=False, comment="cut-offs, counts and shares"),
+    Column("settled_at", _MOMENT, nullable=False),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=True),
+    Column("customer_id", _BYTES, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
+    Column("transaction", BigInteger, nullable=False, comment="pg_current_xact_id, for readers"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("field", Text),
+    Column("sentence", Text, nullable=False),
+    Column("customer_id", _BYTES),
+    Column("event_id", Text),
+    Column("value", LargeBinary),
+    Column("headers", Text, comment="as received, JSON, values in base64; null without any"),
+    Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
+)

@@ -1,0 +1,183 @@
+"""Time and the ranking: snapshots that have come due, cut-offs over everyone, those who crossed them.
+
+Laws: a tier is decided only here, by a look at everyone at one moment; the ranking says how many
+applied events it covers; only customers whose tier moved are touched.
+"""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from segmentation import metrics, tiering
+from segmentation.events import CustomerId
+from segmentation.metrics import Column
+from segmentation.policy import Policy
+from segmentation.storage.assessed import assess_customers, lock_customers
+from segmentation.storage.engine import transaction
+from segmentation.storage.foundation import Library, load_state
+from segmentation.tiering import RANK, TIERS, Ranking, Tier
+
+_CROSSERS_AT_ONCE = 1_000
+_PARETO_STEPS = 20
+
+_DUE = text("""
+    SELECT customer_id FROM snapshots WHERE due_on <= :as_of ORDER BY due_on, customer_id LIMIT :limit
+""")
+_STANDING = text("""
+    -- All of one moment: what everyone is worth, how much of the stream that covers, what was settled last.
+    SELECT (SELECT coalesce(sum(applied), 0)::bigint FROM partitions) AS covered,
+           (SELECT count(*) FROM snapshots WHERE due_on <= :as_of) AS due,
+           (SELECT row(as_of, policy_version, covered)::text FROM tier_state) AS settled,
+           row(CAST(:as_of AS date), CAST(:policy_version AS integer),
+               (SELECT coalesce(sum(applied), 0)::bigint FROM partitions))::text AS wanted,
+           clock_timestamp() AS at
+""")
+_PARTITIONS = text("SELECT topic, number, applied FROM partitions")
+_VALUES = text("SELECT customer_id, value, computed_tier FROM snapshots ORDER BY customer_id")
+_PUBLISH = text("""
+    INSERT INTO tier_state (id, as_of, policy_version, covered, overview, settled_at)
+    VALUES (1, :as_of, :policy_version, :covered, CAST(:overview AS jsonb), :settled_at)
+    ON CONFLICT (id) DO UPDATE SET as_of = EXCLUDED.as_of, policy_version = EXCLUDED.policy_version,
+        covered = EXCLUDED.covered, overview = EXCLUDED.overview, settled_at = EXCLUDED.settled_at
+""")
+_SETTLED = text("""
+    -- What was applied while the ranking was at work is unsettled since that began, at the earliest.
+    UPDATE partitions AS stored SET
+        unsettled_since = CASE WHEN stored.applied = given.applied THEN NULL
+                               ELSE CAST(:settled_at AS timestamptz) END
+    FROM unnest(CAST(:topics AS text[]), CAST(:numbers AS integer[]), CAST(:applied AS bigint[]))
+      AS given(topic, number, applied)
+    WHERE stored.topic = given.topic AND stored.number = given.number AND stored.unsettled_since IS NOT NULL
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """Everyone, at one moment."""
+
+    covered: int
+    applied: Sequence[Any]
+    """Rows of topic, number, applied."""
+    customer_ids: Sequence[CustomerId]
+    values: Column
+    ranks: Column
+    """The computed tiers that stand, as RANK numbers."""
+
+
+async def sweep(engine: AsyncEngine, library: Library, today: date | None, *, now: datetime, limit: int) -> int:
+    """Assesses customers whose snapshot has come due."""
+    async with transaction(engine) as connection:
+        state = await load_state(connection)
+        as_of = today or state.as_of
+        if as_of is None:
+            return 0
+        due = (await connection.scalars(_DUE, {"as_of": as_of, "limit": limit})).all()
+        if due:
+            await lock_customers(connection, due)
+            policy = await library.policy(connection, state.policy_version)
+            await assess_customers(connection, due, as_of=as_of, policy=policy, now=now)
+        return len(due)
+
+
+async def settle(engine: AsyncEngine, library: Library, today: date | None, *, now: datetime) -> bool:
+    """Ranks everyone as of one moment and moves those who crossed a cut-off."""
+    async with transaction(engine, isolation="REPEATABLE READ") as connection:
+        state = await load_state(connection)
+        as_of = today or state.as_of
+        if as_of is None:
+            return False
+        asked = {"as_of": as_of, "policy_version": state.policy_version}
+        moment = (await connection.execute(_STANDING, asked)).one()
+        if moment.due or moment.settled == moment.wanted:
+            return False
+        policy = await library.policy(connection, state.policy_version)
+        rows = (await connection.execute(_VALUES)).all()
+        standing = _Standing(
+            moment.covered,
+            (await connection.execute(_PARTITIONS)).all(),
+            [row.customer_id for row in rows],
+            metrics.column([int(row.value or 0) for row in rows]),
+            np.array([RANK[Tier(row.computed_tier)] for row in rows], dtype=np.int64),
+        )
+    ranking = tiering.rank(standing.values, standing.customer_ids, policy.tiers)
+    await _move_crossers(engine, library, today, standing, ranking, now=now)
+    async with transaction(engine) as connection:
+        overview = json.dumps(_overview(standing, ranking, policy))
+        await connection.execute(
+            _PUBLISH, asked | {"covered": standing.covered, "overview": overview, "settled_at": moment.at}
+        )
+        await connection.execute(
+            _SETTLED,
+            {
+                "topics": [row.topic for row in standing.applied],
+                "numbers": [row.number for row in standing.applied],
+                "applied": [row.applied for row in standing.applied],
+                "settled_at": moment.at,
+            },
+        )
+    return True
+
+
+async def _move_crossers(
+    engine: AsyncEngine,
+    library: Library,
+    today: date | None,
+    standing: _Standing,
+    ranking: Ranking,
+    *,
+    now: datetime,
+) -> None:
+    ranks = ranking.tiers(len(standing.customer_ids))
+    crossers: Mapping[CustomerId, Tier] = {
+        standing.customer_ids[row]: TIERS[ranks[row]] for row in np.flatnonzero(ranks != standing.ranks).tolist()
+    }
+    ordered = list(crossers)
+    for start in range(0, len(ordered), _CROSSERS_AT_ONCE):
+        some = ordered[start : start + _CROSSERS_AT_ONCE]
+        async with transaction(engine) as connection:
+            await lock_customers(connection, some)
+            # Read after the locks: the event clock may have moved on, and days close with what then stood.
+            state = await load_state(connection)
+            as_of = today or state.as_of
+            if as_of is not None:
+                policy = await library.policy(connection, state.policy_version)
+                computed = {customer_id: crossers[customer_id] for customer_id in some}
+                await assess_customers(connection, some, as_of=as_of, policy=policy, now=now, computed=computed)
+
+
+def _overview(standing: _Standing, ranking: Ranking, policy: Policy) -> dict[str, Any]:
+    """What `GET /tiers` shows; amounts as text, since JSON numbers would lose digits."""
+    counts = {
+        Tier.A: ranking.last_a,
+        Tier.B: ranking.last_b - ranking.last_a,
+        Tier.C: len(ranking.order) - ranking.last_b,
+        Tier.UNRATED: len(standing.customer_ids) - len(ranking.order),
+    }
+    ends = {Tier.A: ranking.last_a, Tier.B: ranking.last_b, Tier.C: len(ranking.order)}
+    reached = [ranking.reached(end) for end in (0, *ends.values())]
+    values = dict(zip(ends, (after - before for before, after in itertools.pairwise(reached)), strict=True))
+    values[Tier.UNRATED] = sum(int(value) for value in standing.values) - ranking.total
+    cutoffs = {Tier.A: ranking.cutoffs.a, Tier.B: ranking.cutoffs.b if counts[Tier.B] else None}
+    return {
+        "basis": policy.tiers.basis,
+        "total": str(ranking.total),
+        "cutoffs": {tier: [str(last.value), last.customer_id] if last else None for tier, last in cutoffs.items()},
+        "tiers": [[tier, counts[tier], str(values[tier])] for tier in TIERS],
+        "pareto": _pareto(ranking),
+    }
+
+
+def _pareto(ranking: Ranking) -> list[tuple[float, float]]:
+    """Points of the curve: the share of ranked customers, best first, and of the total they make."""
+    customers = len(ranking.order)
+    if not customers:
+        return []
+    ends = sorted({-(-customers * step // _PARETO_STEPS) for step in range(_PARETO_STEPS + 1)})
+    return [(end / customers, ranking.reached(end) / ranking.total) for end in ends]

@@ -1,0 +1,263 @@
+"""A ledger in memory: dicts in place of tables, the same pure functions in the same order.
+
+Law: the contract suite holds it to the same answers as PostgreSQL's, so what generated histories show of this one is
+true of the rules that both share. Nothing here decides anything itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from segmentation import assessment, counting, metrics, outcomes, tiering
+from segmentation.announcements import announce
+from segmentation.assessment import Snapshot
+from segmentation.buckets import DayBucket, merge
+from segmentation.calendar import BusinessCalendar, instant_of
+from segmentation.counting import Counted, OrderKey, OrderState, Profile, Retraction, occurrence_bucket
+from segmentation.errors import PartitionLost
+from segmentation.events import CustomerId, EventKey
+from segmentation.ledger import Batch, Claim, House, IngestStatus, PartitionProgress, PartitionStatus, Receipt
+from segmentation.ledger import TierOverview as Overview
+from segmentation.ledger import TierShare as Share
+from segmentation.metrics import BucketTable, Metrics
+from segmentation.money import Rate, Rates
+from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Settled
+from segmentation.policy import Policy
+from segmentation.tiering import TIERS, Tier
+
+
+@dataclass(slots=True)
+class _Partition:
+    epoch: int = 0
+    owner: str = ""
+    next_offset: int | None = None
+    end_offset: int | None = None
+    counts: Counter[Outcome] = field(default_factory=Counter)
+
+
+class MemoryLedger:
+    """`segmentation.ledger.Ledger` over dicts, and the little reading that the suites need."""
+
+    def __init__(self, house: House, policy: Policy) -> None:
+        self.house = house
+        self.policy = policy
+        self._calendar = BusinessCalendar(house.time_zone)
+        self._rates: dict[tuple[str, date], Rate] = {}
+        self._suppressed: set[CustomerId] = set()
+        self._partitions: dict[Partition, _Partition] = {}
+        self._events: dict[EventKey, AcceptedEvent] = {}
+        self._orders: dict[OrderKey, OrderState] = {}
+        self._retractions: set[Retraction] = set()
+        self._profiles: dict[CustomerId, Profile] = {}
+        self._buckets: dict[CustomerId, dict[date, DayBucket]] = {}
+        self._snapshots: dict[CustomerId, Snapshot] = {}
+        self._changes: list[dict[str, Any]] = []
+        self._dead_letters: list[tuple[Delivery, str]] = []
+        self._event_day: date | None = None
+        self._last_applied_at: datetime | None = None
+        self._settled: tuple[date, int] | None = None
+        self._leader: object = None
+        self._overview = Overview(None, policy.tiers.basis, 0, {"A": None, "B": None}, [], [])
+
+    @property
+    def ledger(self) -> MemoryLedger:
+        return self
+
+    # --- the write side
+
+    async def claim(self, partitions: Iterable[Partition], *, owner: str) -> Mapping[Partition, Claim]:
+        claims: dict[Partition, Claim] = {}
+        for partition in partitions:
+            row = self._partitions.setdefault(partition, _Partition())
+            row.epoch += 1
+            row.owner = owner
+            claims[partition] = Claim(row.epoch, row.next_offset)
+        return claims
+
+    async def note_ends(self, end_offsets: Mapping[Partition, int], *, owner: str) -> None:
+        for partition, end_offset in end_offsets.items():
+            if partition in self._partitions and self._partitions[partition].owner == owner:
+                self._partitions[partition].end_offset = end_offset
+
+    @contextlib.asynccontextmanager
+    async def leading(self) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+        place = object()
+
+        async def held() -> bool:
+            self._leader = self._leader or place
+            return self._leader is place
+
+        yield held
+        self._leader = None if self._leader is place else self._leader
+
+    async def record(self, batch: Batch, *, owner: str, now: datetime) -> Receipt:
+        lost = [
+            partition for partition, progress in batch.progress.items() if not self._holds(partition, progress, owner)
+        ]
+        if lost:
+            raise PartitionLost(lost)
+        settled = self._decide(batch, now)
+        touched = self._count(settled.applied)
+        as_of = self.as_of(now)
+        changes = 0 if as_of is None else self._assess(touched, as_of, now)
+        self._dead_letters += [(delivery, reject.reason.value) for delivery, reject in settled.rejects]
+        if settled.applied:
+            self._last_applied_at = now
+        for partition, progress in batch.progress.items():
+            row = self._partitions[partition]
+            row.next_offset = progress.next_offset
+            row.end_offset = max(row.end_offset or 0, progress.end_offset)
+            row.counts.update(settled.counts.get(partition, {}))
+        return Receipt(sum(settled.counts.values(), Counter()), len(touched), changes)
+
+    def _holds(self, partition: Partition, progress: PartitionProgress, owner: str) -> bool:
+        row = self._partitions.get(partition, _Partition())
+        return (row.owner, row.epoch, row.next_offset) == (owner, progress.claim.epoch, progress.claim.next_offset)
+
+    def _decide(self, batch: Batch, now: datetime) -> Settled:
+        judgement = outcomes.judge(
+            batch.readings,
+            suppressed=self._suppressed,
+            rates=Rates.of(self.house.base_currency, self._rates.values()),
+            calendar=self._calendar,
+            now=instant_of(now),
+        )
+        known = {key: self._events[key].event.fingerprint for key in judgement.keys if key in self._events}
+        return outcomes.settle(judgement, new=judgement.candidates.keys() - known.keys(), known=known)
+
+    def _count(self, applied: Sequence[AcceptedEvent]) -> frozenset[CustomerId]:
+        touched = counting.touched(applied)
+        counted = Counted(
+            orders={key: self._orders[key] for key in touched.orders if key in self._orders},
+            retractions=set(touched.retractions & self._retractions),
+            occurrences={
+                each.key: counting.Occurrence(each.key, event.event.customer_id, event.business_day, bucket)
+                for each in touched.retractions
+                if (event := self._events.get(each.key))
+                and (bucket := occurrence_bucket(event.event, event.amount)) is not None
+            },
+            profiles={customer_id: dict(self._profiles.get(customer_id, {})) for customer_id in touched.described},
+        )
+        counting.count(applied, counted)
+        for customer_id in touched.customers:
+            self._buckets.setdefault(customer_id, {})
+        for accepted in applied:
+            self._events[accepted.key] = accepted
+            if self._event_day is None or accepted.occurred_day > self._event_day:
+                self._event_day = accepted.occurred_day
+        self._orders |= counted.orders
+        self._retractions |= counted.retractions
+        self._profiles |= counted.profiles
+        for (customer_id, day), change in counted.bucket_changes.items():
+            days = self._buckets[customer_id]
+            days[day] = merge(days.get(day, DayBucket()), change)
+        return touched.customers
+
+    def _assess(
+        self,
+        customer_ids: Iterable[CustomerId],
+        as_of: date,
+        now: datetime,
+        computed: Mapping[CustomerId, Tier] | None = None,
+    ) -> int:
+        ordered = sorted(customer_ids)
+        if not ordered:
+            return 0
+        rolled = metrics.roll(self._table(ordered), as_of)
+        snapshots = assessment.assess(rolled, self._snapshots, self.policy, now=now, computed=computed)
+        changes = announce(self._snapshots, snapshots)
+        self._changes += [change.payload() for change in changes]
+        self._snapshots |= {snapshot.customer_id: snapshot for snapshot in snapshots}
+        return len(changes)
+
+    def _table(self, customer_ids: Iterable[CustomerId]) -> BucketTable:
+        return BucketTable.of({customer_id: self._buckets[customer_id].items() for customer_id in customer_ids})
+
+    def _due(self, as_of: date) -> list[CustomerId]:
+        return [customer_id for customer_id, snapshot in self._snapshots.items() if snapshot.due_on <= as_of]
+
+    async def sweep(self, *, now: datetime, limit: int) -> int:
+        as_of = self.as_of(now)
+        due = [] if as_of is None else self._due(as_of)[:limit]
+        if as_of is not None:
+            self._assess(due, as_of, now)
+        return len(due)
+
+    async def settle_tiers(self, *, now: datetime) -> bool:
+        as_of = self.as_of(now)
+        if as_of is None or self._due(as_of) or self._settled == (as_of, len(self._events)):
+            return False
+        customer_ids = sorted(self._snapshots)
+        standing = [self._snapshots[customer_id] for customer_id in customer_ids]
+        ranking = tiering.rank(metrics.column([each.value or 0 for each in standing]), customer_ids, self.policy.tiers)
+        tiers = [TIERS[rank] for rank in ranking.tiers(len(customer_ids))]
+        moved = {
+            each.customer_id: tier
+            for each, tier in zip(standing, tiers, strict=True)
+            if each.history.computed is not tier
+        }
+        self._assess(moved, as_of, now, moved)
+        self._settled = (as_of, len(self._events))
+        values = [[each.value or 0 for each, its in zip(standing, tiers, strict=True) if its is tier] for tier in TIERS]
+        shares = [Share(tier, len(some), sum(some)) for tier, some in zip(TIERS, values, strict=True)]
+        cutoffs = {"A": ranking.cutoffs.a, "B": ranking.cutoffs.b if shares[1].customers else None}
+        self._overview = Overview(as_of, self.policy.tiers.basis, ranking.total, cutoffs, shares, [])
+        return True
+
+    # --- what else the suites do and ask
+
+    async def add_rates(self, rates: Iterable[Rate]) -> None:
+        self._rates |= {(rate.currency, rate.day): rate for rate in rates}
+
+    async def suppress(self, customer_id: CustomerId) -> None:
+        self._suppressed.add(customer_id)
+
+    def as_of(self, now: datetime) -> date | None:
+        return self._event_day if self.house.clock == "event" else self._calendar.business_day(instant_of(now))
+
+    async def figures(self, customer_id: CustomerId, *, now: datetime) -> tuple[date, Metrics] | None:
+        as_of = self.as_of(now)
+        if as_of is None or customer_id not in self._buckets:
+            return None
+        return as_of, metrics.roll(self._table([customer_id]), as_of)
+
+    async def tiers(self) -> Overview:
+        return self._overview
+
+    async def status(self, *, now: datetime) -> IngestStatus:
+        as_of = self.as_of(now)
+        return IngestStatus(
+            as_of=as_of,
+            partitions=[
+                PartitionStatus(partition, row.next_offset, row.end_offset, row.owner)
+                for partition, row in sorted(self._partitions.items())
+            ],
+            events={outcome: sum(row.counts[outcome] for row in self._partitions.values()) for outcome in Outcome},
+            customers=len(self._buckets),
+            tiers_as_of=self._settled[0] if self._settled else None,
+            tiers_current=self._settled == (as_of, len(self._events)) or not self._events,
+            last_applied_at=self._last_applied_at,
+        )
+
+    async def snapshots(self) -> dict[CustomerId, Snapshot]:
+        return dict(self._snapshots)
+
+    async def changes(self) -> list[dict[str, Any]]:
+        return list(self._changes)
+
+    async def applied_at(self) -> set[tuple[int, int]]:
+        return {(each.delivery.partition.number, each.delivery.offset) for each in self._events.values()}
+
+    async def rejects(self) -> dict[tuple[int, int], tuple[str, bytes | None]]:
+        return {(each.partition.number, each.offset): (reason, each.value) for each, reason in self._dead_letters}
+
+    async def profiles(self) -> dict[CustomerId, Profile]:
+        return {customer_id: self._profiles.get(customer_id, {}) for customer_id in self._buckets}
+
+    async def orders(self) -> dict[OrderKey, OrderState]:
+        return dict(self._orders)
