@@ -357,7 +357,7 @@ async def test_a_delivery_that_comes_first_counts_with_its_order(make: Make) -> 
 
 
 async def test_sums_go_beyond_64_bits(make: Make) -> None:
-    """A thousand of the greatest amounts, at a rate that makes each end in 0.99999999999999, are rounded and summed to the last digit."""
+    """A thousand of the greatest amounts, at a rate that leaves 0.99999999999999, are rounded one by one and summed."""
     store = await make(rates=(("USD", "2026-01-01", "1000000.000000000001"),))
     greatest = {"amount": "999999999999.99", "cost": "0.01", "currency": "USD", "items": 10**9}
     told = [as_message(an_order(event_id=f"{n}", order_id=f"{n}", **greatest)) for n in range(1_000)]

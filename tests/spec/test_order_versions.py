@@ -44,7 +44,7 @@ def test_of_one_instant_the_greater_event_id_counts():
     told(
         """
         id | event | at         | order | amount
-        ￿  | order | 2026-03-01 | O-1   | 1.00
+        ～  | order | 2026-03-01 | O-1   | 1.00
         😀 | order | 2026-03-01 | O-1   | 2.00
         z  | order | 2026-03-01 | O-1   | 3.00
         """

@@ -200,9 +200,6 @@ class Reader(Protocol):
     async def status(self, *, now: datetime) -> IngestStatus:
         """Counts, lag and freshness, all of one moment."""
 
-    async def largest(self, limit: int) -> Sequence[CustomerId]:
-        """The customers of the greatest value, in ranking order."""
-
     async def dead_letters(self, *, reason: str | None, before_id: int | None, limit: int) -> Sequence[DeadLetter]:
         """Rejected messages, newest first, without their bytes."""
 

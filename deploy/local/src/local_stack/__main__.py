@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import sys
 
+from segmentation.storage.engine import create_engine
+from segmentation.storage.reader import largest_customers
+
 from local_stack import cli
 
 
 async def _largest(database_url: str) -> list[str]:
     """The ids of the five largest customers by 365-day net revenue, largest first."""
-    del database_url
-    return []
+    engine = create_engine(database_url, application_name="local-stack", pool_size=1)
+    try:
+        return list(await largest_customers(engine, limit=5))
+    finally:
+        await engine.dispose()
 
 
 def main() -> int:

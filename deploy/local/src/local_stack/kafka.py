@@ -36,6 +36,7 @@ from local_stack.processes import Child, failure, run, wait_until
 _START_SECONDS = 120
 _STOP_SECONDS = 30
 _REQUEST_SECONDS = 5.0
+_CONTROLLER_SECONDS = 15.0
 _PORT_ATTEMPTS = 3
 _HEAP = ("-Xms96m", "-Xmx384m")
 _QUIET = logging.getLogger("local_stack.kafka.client")
@@ -275,6 +276,11 @@ def create_topics(client: Mapping[str, str], partitions: Mapping[str, int], *, c
     if not topics:
         return
     admin = _admin(client)  # in a variable: without its client an answer never comes
+    try:
+        admin.list_topics(timeout=_CONTROLLER_SECONDS)
+    except KafkaException:
+        servers = client["bootstrap.servers"]
+        raise StackFailed(f"Kafka at {servers} does not answer: correct KAFKA_BOOTSTRAP_SERVERS.") from None
     for name, created in admin.create_topics(topics, operation_timeout=30).items():
         try:
             created.result()

@@ -220,7 +220,12 @@ class Stack:
 
     def _migrate(self, directory: DataDirectory, services: Mapping[str, str], kafka: _Kafka) -> None:
         alembic = [sys.executable, "-m", "alembic", "-c", str(self._repository / "migrations" / "alembic.ini")]
-        self._command("The database migration", [*alembic, "upgrade", "head"], directory, services)
+        name = (
+            "The migration of the database of DATABASE_URL"
+            if self._environment.get("DATABASE_URL")
+            else "The migration"
+        )
+        self._command(name, [*alembic, "upgrade", "head"], directory, services)
         if kafka.kind == "in-process":
             # its offsets begin again at 0 with every start
             reposition = [program("ingest-worker"), "reposition", "--to", "earliest"]

@@ -53,6 +53,12 @@ _DEAD_LETTER = text(
 )
 
 
+async def largest_customers(engine: AsyncEngine, limit: int) -> list[CustomerId]:
+    """The customers of the greatest value, in ranking order."""
+    async with transaction(engine) as connection:
+        return list(await connection.scalars(_LARGEST, {"limit": limit}))
+
+
 class PostgresReader:
     """`segmentation.ledger.Reader` over PostgreSQL. Every answer is of one moment of the database."""
 
@@ -136,10 +142,6 @@ class PostgresReader:
             tiers_current=covered or applied == 0,
             last_applied_at=max((row.last_applied_at for row in rows if row.last_applied_at), default=None),
         )
-
-    async def largest(self, limit: int) -> Sequence[CustomerId]:
-        async with self._reading() as connection:
-            return list(await connection.scalars(_LARGEST, {"limit": limit}))
 
     async def dead_letters(self, *, reason: str | None, before_id: int | None, limit: int) -> Sequence[DeadLetter]:
         async with self._reading() as connection:
