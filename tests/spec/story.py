@@ -15,6 +15,9 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+from tests.spec.tables import Row, agrees, rows
+from tests.support.builders import as_json
+
 from segmentation import assessment, metrics, tiering
 from segmentation.assessment import Snapshot
 from segmentation.buckets import DayBucket
@@ -26,8 +29,6 @@ from segmentation.money import Rates, parse_rates
 from segmentation.outcomes import Delivery, Outcome, Partition, Reading, judge, settle
 from segmentation.policy import Policy
 from segmentation.tiering import TIERS, Tier, TierRules
-from tests.spec.tables import Row, agrees, rows
-from tests.support.builders import as_json
 
 NOW = datetime(2035, 1, 1, tzinfo=UTC)
 _PARTITION = Partition("logistics.orders", 0)
@@ -92,9 +93,7 @@ class Store:
     counted: Counted = field(default_factory=Counted)
     rejects: list[Reject] = field(default_factory=list)
 
-    def record(
-        self, messages: Iterable[tuple[bytes | None, Headers]], *, now: datetime = NOW
-    ) -> Mapping[Outcome, int]:
+    def record(self, messages: Iterable[tuple[bytes | None, Headers]], *, now: datetime = NOW) -> Mapping[Outcome, int]:
         """Reads one batch of messages; returns how many ended in which outcome."""
         readings = [
             Reading(Delivery(_PARTITION, offset, value, headers), decode(value, headers))
@@ -225,5 +224,3 @@ def _assess(store: Store, row: Row, policy: Policy) -> Snapshot:
     buckets = [(day, bucket) for (owner, day), bucket in store.counted.bucket_changes.items() if owner == customer_id]
     rolled = metrics.roll(BucketTable.of({customer_id: buckets}), as_of)
     return assessment.assess(rolled, {}, policy, now=NOW, computed={customer_id: Tier(row["tier"])})[0]
-
-

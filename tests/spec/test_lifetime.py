@@ -20,13 +20,36 @@ def test_first_last_recency_and_rhythm():
         """
     ).shows(
         """
-        as_of      | window   | orders | net_revenue | first_order_day | last_order_day | recency_days | mean_days_between_orders
-        2023-12-31 | lifetime | 0      | 0.00        | none            | none           | none         | none
-        2024-01-01 | lifetime | 1      | 100.00      | 2024-01-01      | 2024-01-01     | 0            | none
-        2024-01-05 | lifetime | 3      | 120.00      | 2024-01-01      | 2024-01-05     | 0            | 4
-        2024-01-07 | lifetime | 3      | 120.00      | 2024-01-01      | 2024-01-05     | 2            | 4
-        2024-01-08 | lifetime | 4      | 121.00      | 2024-01-01      | 2024-01-08     | 0            | 7/2
-        2026-01-08 | lifetime | 4      | 121.00      | 2024-01-01      | 2024-01-08     | 731          | 7/2
+        as_of      | window   | orders | net_revenue | recency_days | mean_days_between_orders
+        2023-12-31 | lifetime | 0      | 0.00        | none         | none
+        2024-01-01 | lifetime | 1      | 100.00      | 0            | none
+        2024-01-05 | lifetime | 3      | 120.00      | 0            | 4
+        2024-01-07 | lifetime | 3      | 120.00      | 2            | 4
+        2024-01-08 | lifetime | 4      | 121.00      | 0            | 7/2
+        2026-01-08 | lifetime | 4      | 121.00      | 731          | 7/2
+        """
+    )
+
+
+def test_the_first_and_the_last_day():
+    """They are days of orders up to `as_of`."""
+    told(
+        """
+        id | event  | at               | order | amount
+        e1 | order  | 2024-01-01       | O-1   | 100.00
+        e2 | order  | 2024-01-05 08:00 | O-2   | 10.00
+        e3 | order  | 2024-01-05 09:00 | O-3   | 10.00
+        e4 | order  | 2024-01-08       | O-4   | 1.00
+        """
+    ).shows(
+        """
+        as_of      | window   | first_order_day | last_order_day
+        2023-12-31 | lifetime | none            | none
+        2024-01-01 | lifetime | 2024-01-01      | 2024-01-01
+        2024-01-05 | lifetime | 2024-01-01      | 2024-01-05
+        2024-01-07 | lifetime | 2024-01-01      | 2024-01-05
+        2024-01-08 | lifetime | 2024-01-01      | 2024-01-08
+        2026-01-08 | lifetime | 2024-01-01      | 2024-01-08
         """
     )
 

@@ -120,6 +120,6 @@ def test_figures_have_no_upper_limit():
     ).shows(
         """
         as_of      | window | gross_revenue
-        2026-03-01 | 7d     | 119999999999999988000.00
+        2026-03-01 | 7d     | 119999999999999988.00
         """
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from local_stack import cli
 from segmentation.storage.engine import create_engine
 from segmentation.storage.reader import largest_customers
-
-from local_stack import cli
 
 
 async def _largest(database_url: str) -> list[str]:

@@ -21,10 +21,13 @@ _EMPTY = {"CLOCK": "system", "BASE_CURRENCY": "CNY"}
 _SECURITY = {
     "KAFKA_SECURITY_PROTOCOL": "security.protocol",
     "KAFKA_SECURITY_SASL_MECHANISM": "sasl.mechanism",
-    "KAFKA_SECURITY_SASL_USERNAME": "sasl.username",
-    "KAFKA_SECURITY_SASL_PASSWORD": "sasl.password",
+    "KAFKA_SECURITY_USERNAME": "sasl.username",
+    "KAFKA_SECURITY_PASSWORD": "sasl.password",
     "KAFKA_SECURITY_CA_FILE": "ssl.ca.location",
 }
+
+#: the services' default
+_SASL_MECHANISM = "SCRAM-SHA-512"
 
 
 def lasting_settings(
@@ -101,7 +104,9 @@ def require_closed(environment: Mapping[str, str]) -> None:
 
 def kafka_client(environment: Mapping[str, str], bootstrap_servers: str, *, own_kafka: bool) -> dict[str, str]:
     """What the stack's own Kafka clients need."""
-    security = (
-        {} if own_kafka else {theirs: environment[ours] for ours, theirs in _SECURITY.items() if environment.get(ours)}
-    )
+    if own_kafka:
+        return {"bootstrap.servers": bootstrap_servers}
+    security = {theirs: environment[ours] for ours, theirs in _SECURITY.items() if environment.get(ours)}
+    if security.get("security.protocol", "").startswith("SASL"):
+        security.setdefault("sasl.mechanism", _SASL_MECHANISM)
     return {"bootstrap.servers": bootstrap_servers, **security}

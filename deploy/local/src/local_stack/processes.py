@@ -118,14 +118,19 @@ class Child:
 
     def check(self) -> None:
         """Raise ChildDied, with the end of its log, if it has ended."""
-        code = self.exit_code
-        if code is None:
+        if self.running:
             return
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        why = self.failure(f"{self.name} {how}")
+        how = self.how_it_ended()
+        why = self.failure(how)
         if isinstance(why, DiskFull):
             raise why
-        raise ChildDied(f"{self.name} {how}; the end of its log {self.log}:\n{self.last_lines()}")
+        raise ChildDied(f"{how}; the end of its log {self.log}:\n{self.last_lines()}")
+
+    def how_it_ended(self) -> str:
+        """Its name and what ended it, once it has ended."""
+        code = self.exit_code or 0
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"{self.name} {how}"
 
     def stop(self, *, seconds: float, by: signal.Signals = signal.SIGTERM) -> None:
         """Ask it to stop, and kill it when it has not after the given time; idempotent."""

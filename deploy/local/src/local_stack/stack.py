@@ -1,7 +1,7 @@
 """The stack, from preflight to the last process stopped: the one conductor of this package.
 
 Laws: things start in the order PostgreSQL, Kafka, topics, migrations, worker, API, replay, and stop in the opposite
-one. Whatever has been started is stopped again, however far the start came. The death of any of them ends the stack.
+one. Whatever has been started is stopped again, however far the start came. What ends unasked is started again.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from local_stack.ports import LOOPBACK, require_free
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import Child, failure, pause, run, wait_until
 from local_stack.replay import Broker, Replay
+from local_stack.supervision import Supervision
 from local_stack.topics import Topics
 
 BrokerKind = Literal["kafka", "in-process"]
@@ -90,7 +91,7 @@ class Stack:
         self._stopping = stopping
         self._largest_customers = largest_customers
         self._topics = Topics.of(environment)
-        self._children: list[Child] = []
+        self._supervision = Supervision(self._say)
 
     def run(self) -> None:
         """Start everything, stay up until stopped, stop everything. Raises StackFailed or Interrupted."""
@@ -114,6 +115,7 @@ class Stack:
             )
             self._migrate(directory, services, kafka)
             api = self._start_services(started, directory, services)
+            self._supervision.begin()
             directory.write(_REMEMBERED, dict(lasting))
             if self._options.events is not None:
                 self._replay(self._options.events, kafka, api, directory)
@@ -128,16 +130,22 @@ class Stack:
         self._console.print(text)
 
     def _pause(self, seconds: float) -> None:
-        """Wait, and raise when the stack is to stop or a process of it has died."""
+        """Wait, look after the processes, and raise when the stack is to stop or one of them keeps ending."""
         pause(seconds, self._stopping)
-        for child in self._children:
-            child.check()
+        self._supervision.check()
 
-    def _watch(self, started: ExitStack, child: Child, stop: Callable[[], None]) -> None:
-        self._children.append(child)
+    def _watch(
+        self,
+        started: ExitStack,
+        child: Callable[[], Child],
+        stop: Callable[[], None],
+        *,
+        start_again: Callable[[], None] | None,
+    ) -> None:
+        release = self._supervision.watch(child, start_again=start_again)
 
         def end() -> None:
-            self._children.remove(child)  # its death is expected from now on
+            release()
             stop()
 
         started.callback(end)
@@ -186,7 +194,7 @@ class Stack:
         # registered first: a start that is interrupted half-way leaves something to stop
         started.callback(postgres.stop)
         postgres.start()
-        self._watch(started, postgres.process, postgres.stop)
+        self._watch(started, lambda: postgres.process, postgres.stop, start_again=partial(_start_anew, postgres))
         self._say(f"PostgreSQL: {LOOPBACK}:{postgres.port}")
         return postgres.url
 
@@ -204,7 +212,8 @@ class Stack:
             stand_in = InProcessBroker(directory.path / "in-process", topics=self._topics.all, stopping=self._stopping)
             started.callback(stand_in.stop)
             stand_in.start()
-            self._watch(started, stand_in.process, stand_in.stop)
+            # It forgets everything when it ends, so another one would be no help.
+            self._watch(started, lambda: stand_in.process, stand_in.stop, start_again=None)
             self._say(f"In-process broker: {stand_in.bootstrap_servers}")
             return _Kafka(stand_in.bootstrap_servers, "in-process", own=True)
         kafka = EmbeddedKafka(
@@ -213,7 +222,7 @@ class Stack:
         self._say(f"Starting Kafka {distribution.version} …")
         started.callback(kafka.stop)
         kafka.start()
-        self._watch(started, kafka.process, kafka.stop)
+        self._watch(started, lambda: kafka.process, kafka.stop, start_again=partial(_start_anew, kafka))
         kafka.create_topics(partitions, compacted=self._topics.compacted)
         self._say(f"Kafka: {kafka.bootstrap_servers}")
         return _Kafka(kafka.bootstrap_servers, "kafka", own=True)
@@ -242,14 +251,9 @@ class Stack:
 
     def _start_services(self, started: ExitStack, directory: DataDirectory, services: Mapping[str, str]) -> Api:
         for name in ("ingest-worker", "segment-api"):
-            child = Child.start(
-                name,
-                [program(name), "run"],
-                log=directory.logs / f"{name}.log",
-                environment=services,
-                cwd=self._repository,
-            )
-            self._watch(started, child, partial(child.stop, seconds=_SERVICE_STOP_SECONDS))
+            service = _Service(name, directory.logs / f"{name}.log", services, self._repository)
+            service.start()
+            self._watch(started, partial(getattr, service, "child"), service.stop, start_again=service.start)
         host = services["HTTP_HOST"]
         reachable = LOOPBACK if host in ("0.0.0.0", "localhost") else host  # noqa: S104 - asked for by name
         api = started.enter_context(Api(f"http://{reachable}:{services['HTTP_PORT']}"))
@@ -297,6 +301,24 @@ class Stack:
             currency = services.get("BASE_CURRENCY", "")
             summary.print_outcome(self._console, api, status, currency=currency, largest=customer_ids)
         summary.print_addresses(self._console, addresses, auth=services["AUTH"], customer_ids=customer_ids)
+
+
+class _Service:
+    """One of our own services, as a process that can be started again."""
+
+    def __init__(self, name: str, log: Path, environment: Mapping[str, str], cwd: Path) -> None:
+        self._begin = partial(Child.start, name, [program(name), "run"], log=log, environment=environment, cwd=cwd)
+
+    def start(self) -> None:
+        self.child = self._begin()
+
+    def stop(self) -> None:
+        self.child.stop(seconds=_SERVICE_STOP_SECONDS)
+
+
+def _start_anew(server: EmbeddedPostgres | EmbeddedKafka) -> None:
+    server.kill()  # what is left of it
+    server.start()
 
 
 def program(name: str) -> str:

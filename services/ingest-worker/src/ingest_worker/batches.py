@@ -1,8 +1,8 @@
 """Broker records -> a batch for the ledger. Pure: what was read and what is claimed come in as arguments.
 
 Laws: a record below the claimed offset was recorded before and is left out; offsets may have gaps
-(markers, compaction), so nothing expects them to be contiguous; a partition without a claim has no
-part in a batch.
+(transaction markers, compaction), so nothing expects them to be contiguous; a partition without a
+claim has no part in a batch.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,24 +27,31 @@ class Record(Protocol):
 def assemble(
     records: Mapping[Partition, Iterable[Record]],
     claims: Mapping[Partition, Claim],
+    positions: Mapping[Partition, int],
     end_offsets: Mapping[Partition, int],
 ) -> Batch:
-    """Decodes what was read of the claimed partitions."""
+    """Decodes what was read of the claimed partitions.
+
+    Args:
+        records: As polled, in order of their offsets.
+        claims: Where each partition goes on.
+        positions: Where the client goes on after these records.
+        end_offsets: Where the partitions end, as far as known.
+    """
     readings: list[Reading] = []
     progress: dict[Partition, PartitionProgress] = {}
-    for partition, partition_records in records.items():
-        claim = claims.get(partition)
-        if claim is None:
-            continue
-        next_offset = claim.next_offset or 0
-        for record in partition_records:
+    for partition, claim in claims.items():
+        began = claim.next_offset or 0
+        next_offset = began
+        for record in records.get(partition, ()):
             if record.offset < next_offset:
                 continue
             value, headers = record.value, tuple(record.headers)
             delivery = Delivery(partition, record.offset, value, headers)
             readings.append(Reading(delivery, decode(value, headers)))
             next_offset = record.offset + 1
-        if next_offset != (claim.next_offset or 0):
+        next_offset = max(next_offset, positions.get(partition, 0))
+        if next_offset != began:
             end_offset = max(end_offsets.get(partition, 0), next_offset)
             progress[partition] = PartitionProgress(claim, next_offset, end_offset)
     return Batch(readings, progress)

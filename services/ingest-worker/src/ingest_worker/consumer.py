@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, NoOffsetForPartitionError
 
 from ingest_worker import telemetry
 from ingest_worker.batches import assemble
@@ -27,6 +27,7 @@ _POLL_MILLISECONDS = 200
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 15.0
 _NOTE_ENDS_SECONDS = 0.5
+_CLAIM_SECONDS = 0.05
 _METADATA_MILLISECONDS = 10_000  # a topic or partition that is new is consumed this soon
 _FETCH_BYTES = 8 * 1024 * 1024
 
@@ -35,39 +36,25 @@ class PositionOutOfRange(Exception):
     """The ledger's next offset is not to be had at the broker any more, or not yet."""
 
 
-class Consumer:
-    """One member of the consumer group."""
-
-    def __init__(
-        self,
-        settings: WorkerSettings,
-        ledger: Ledger,
-        *,
-        owner: str,
-        now: Callable[[], datetime],
-        stop: asyncio.Event,
-    ) -> None:
-        self._settings = settings
-        self._ledger = ledger
-        self._owner = owner
-        self._now = now
-        self._stop = stop
-
-    async def run(self) -> None:
-        """Consumes until told to stop; an open batch is finished first."""
-        wait = _FIRST_WAIT_SECONDS
-        while not self._stop.is_set():
-            session = _Session(self._settings, self._ledger, owner=self._owner, now=self._now, stop=self._stop)
-            try:
-                await session.run()
-            except (KafkaError, StoreUnavailable, PartitionLost, PositionOutOfRange, OSError) as error:
-                wait = _FIRST_WAIT_SECONDS if session.recorded else min(2 * wait, _LONGEST_WAIT_SECONDS)
-                telemetry.warn("session.ended", error=type(error).__name__, detail=str(error), next_try_in_seconds=wait)
-                await pause(wait, unless=self._stop)
+_PASSING = (KafkaError, StoreUnavailable, PartitionLost, PositionOutOfRange, OSError)
+"""What a new session may not meet again."""
 
 
-class _Session(ConsumerRebalanceListener):  # type: ignore[misc]
-    """From joining the group to the first failure."""
+async def consume(new_session: Callable[[], "Session"], *, stop: asyncio.Event) -> None:
+    """One session after another until told to stop, waiting longer after each that got nothing done."""
+    wait = _FIRST_WAIT_SECONDS
+    while not stop.is_set():
+        session = new_session()
+        try:
+            await session.run()
+        except _PASSING as error:
+            wait = _FIRST_WAIT_SECONDS if session.recorded else min(2 * wait, _LONGEST_WAIT_SECONDS)
+            telemetry.warn("session.ended", error=type(error).__name__, detail=str(error), next_try_in_seconds=wait)
+            await pause(wait, unless=stop)
+
+
+class Session(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One member of the consumer group, from joining to the first failure."""
 
     def __init__(
         self,
@@ -80,7 +67,7 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]
     ) -> None:
         self.recorded = False
         """Whether anything was recorded: then the failure is a new one."""
-        self._settings = settings
+        self._topics = settings.topics
         self._ledger = ledger
         self._owner = owner
         self._now = now
@@ -91,10 +78,12 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap_servers,
             group_id=settings.kafka_group_id,
-            client_id=self._owner,
+            client_id=owner,
             enable_auto_commit=False,
-            # Where a partition begins is decided by the claim; this only covers the moment before it.
-            auto_offset_reset="earliest",
+            # Where a partition begins is decided by the claim, and a position out of range is never jumped over.
+            auto_offset_reset="none",
+            # What a producer took back never happened.
+            isolation_level="read_committed",
             max_poll_records=settings.batch_messages,
             metadata_max_age_ms=_METADATA_MILLISECONDS,
             fetch_max_bytes=_FETCH_BYTES,
@@ -114,28 +103,35 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._claiming.set()
 
     async def run(self) -> None:
-        self._consumer.subscribe(self._settings.topics, listener=self)
+        """Consumes until told to stop; an open batch is finished first."""
+        self._consumer.subscribe(self._topics, listener=self)
         await self._consumer.start()
         try:
             async with asyncio.TaskGroup() as group:
                 noting = group.create_task(self._note_ends())
-                await self._consume()
+                await self._poll()
                 noting.cancel()
-        except* (KafkaError, StoreUnavailable, PartitionLost, PositionOutOfRange, OSError) as failures:
+        except* _PASSING as failures:
             raise _first(failures) from None
         finally:
             await self._consumer.stop()
 
-    async def _consume(self) -> None:
+    async def _poll(self) -> None:
         while not self._stop.is_set():
             if self._claiming.is_set():
                 self._claiming.clear()
                 await self._claim()
-            polled = await self._consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
+            try:
+                polled = await self._consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
+            except NoOffsetForPartitionError:
+                # Assigned this moment, and not claimed yet: nothing is known at the broker, the ledger will say.
+                await pause(_CLAIM_SECONDS, unless=self._claiming)
+                continue
             async with self._recording:
                 batch = assemble(
                     {Partition(*topic_partition): records for topic_partition, records in polled.items()},
                     self._claims,
+                    await self._positions(),
                     self._end_offsets(),
                 )
                 if batch.progress:
@@ -196,7 +192,7 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]
             if partition in self._claims
         }
         if offsets:
-            with contextlib.suppress(CommitFailedError):
+            with contextlib.suppress(CommitFailedError, IllegalStateError):
                 await self._consumer.commit(offsets)
 
     async def _note_ends(self) -> None:
@@ -207,6 +203,14 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]
             if ends != noted:
                 await self._ledger.note_ends(ends, owner=self._owner)
                 noted = ends
+
+    async def _positions(self) -> dict[Partition, int]:
+        """Where the client goes on: past the last record, and past what carries none (transaction markers)."""
+        positions: dict[Partition, int] = {}
+        for partition in self._claims:
+            with contextlib.suppress(IllegalStateError):
+                positions[partition] = await self._consumer.position(TopicPartition(*partition))
+        return positions
 
     def _end_offsets(self) -> dict[Partition, int]:
         """Where the claimed partitions end, as far as the broker has said by now."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib import resources
 
 from ingest_worker import telemetry
-from ingest_worker.consumer import Consumer
+from ingest_worker.consumer import Session, consume
 from ingest_worker.keeper import Keeper
 from ingest_worker.settings import WorkerSettings
 from segmentation.errors import SettingInvalid
@@ -55,7 +55,9 @@ async def run(settings: WorkerSettings) -> None:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(Consumer(settings, ledger, owner=owner, now=_now, stop=stop).run()),
+                group.create_task(
+                    consume(lambda: Session(settings, ledger, owner=owner, now=_now, stop=stop), stop=stop)
+                ),
                 group.create_task(Keeper(ledger, now=_now, stop=stop).run()),
             ]
 
