@@ -157,7 +157,7 @@ def test_different_values_have_different_fingerprints():
     texts = [
         *("1", "1.5", '"1"', '"1.5"', "true", "false", "null", '"null"', '"true"', "0", "-1", "1e400", '"1e400"'),
         *("[]", "{}", "[1]", "[[1]]", "[1,2]", "[2,1]", '{"a":1}', '{"a":"1"}', '{"a":null}', '{"A":1}', '""'),
-        *('{"":"1.5"}', '{"number":"1.5"}', "[1.5]", '"é"', '"é"', "1e-400", "-1e400", "1e401"),
+        *('{"":"1.5"}', '{"number":"1.5"}', "[1.5]", '"\\u00e9"', '"e\\u0301"', "1e-400", "-1e400", "1e401"),
     ]
     values = [parse(text.encode()) for text in texts]
     assert len({fingerprint(value) for value in values}) == len(texts)

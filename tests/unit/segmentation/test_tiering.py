@@ -30,7 +30,7 @@ def tiers_of(values: list[int], rules: TierRules | None = None) -> str:
         ([1], "A"),
         ([1, 1], "AA"),
         ([80, 15, 5], "ABC"),
-        ([79, 1, 15, 5], "AABC"),
+        ([79, 1, 15, 5], "ACAB"),
         ([85, 15], "AB"),
         ([96, 4], "AC"),
         ([5, 15, 80], "CBA"),

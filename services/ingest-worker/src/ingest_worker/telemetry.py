@@ -24,10 +24,30 @@ class _JsonLines(logging.Formatter):
         return json.dumps(fields, default=str)
 
 
+class _OncePerWhile(logging.Filter):
+    """Lets each message of the Kafka client through once per while: a broker that is away is news, not a flood."""
+
+    _SECONDS = 30.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka"):
+            return True
+        place = (record.pathname, record.lineno)
+        if record.created - self._said.get(place, 0.0) < self._SECONDS:
+            return False
+        self._said[place] = record.created
+        return True
+
+
 def start_logging() -> None:
     """Sends log events to standard error; the Kafka client's own only from warnings on."""
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(_JsonLines())
+    output.addFilter(_OncePerWhile())
     logging.basicConfig(level=logging.INFO, handlers=[output])
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
 
