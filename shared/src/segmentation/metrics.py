@@ -23,6 +23,7 @@ from segmentation.money import format_minor, round_half_even
 
 WINDOWS: Final[Mapping[str, int]] = {"7d": 7, "30d": 30, "90d": 90, "365d": 365}
 _TOO_HEAVY: Final = int(sys.float_info.max) * 1_000
+_SAFE_MAGNITUDE: Final = 2.0**62
 FAR_PAST: Final = 0
 FAR_FUTURE: Final = date.max.toordinal()
 """Days are ordinals in arrays (`date.toordinal`); these two stand for never."""
@@ -61,7 +62,10 @@ class BucketTable:
             list(buckets),
             np.array(starts, dtype=np.int64),
             np.array(days, dtype=np.int64),
-            {name: column(values_of_one) for name, values_of_one in zip(DayBucket._fields, values, strict=True)},
+            {
+                name: _fractions(one) if name == "feedback_total" else column(one)
+                for name, one in zip(DayBucket._fields, values, strict=True)
+            },
         )
 
     def sums(self, name: str, counted: npt.NDArray[np.bool_]) -> Column:
@@ -72,13 +76,20 @@ class BucketTable:
 
 
 def column(values: Sequence[Any]) -> Column:
-    """Exact numbers as an array that is safe to sum."""
-    if any(isinstance(value, Fraction) and value for value in values):
+    """Whole numbers as an array that is safe to sum: int64 where no sum of them can overflow."""
+    try:
+        array = np.array(values, dtype=np.int64)
+    except OverflowError:
         return np.array(values, dtype=object)
-    magnitude = sum(map(abs, values))
-    if magnitude < 2**62:
-        return np.array([int(value) for value in values], dtype=np.int64)
-    return np.array(values, dtype=object)
+    # Summed as doubles, which round but never wrap; the bound is far enough from 2**63 for that.
+    magnitude = float(np.abs(array.astype(np.float64)).sum())
+    return array if magnitude < _SAFE_MAGNITUDE else np.array(values, dtype=object)
+
+
+def _fractions(values: Sequence[Any]) -> Column:
+    if any(values):
+        return np.array(values, dtype=object)
+    return np.zeros(len(values), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)

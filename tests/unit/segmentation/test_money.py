@@ -20,7 +20,14 @@ def test_halves_go_to_the_even_neighbour(numerator, rounded):
 
 @pytest.mark.parametrize(
     ("numerator", "denominator", "rounded"),
-    [(-7, 3, -2), (-8, 3, -3), (7, 3, 2), (8, 3, 3), (10**40 + 1, 2 * 10**20, 5 * 10**19), (-(10**30) - 1, 2, -(10**30) // 2)],
+    [
+        (-7, 3, -2),
+        (-8, 3, -3),
+        (7, 3, 2),
+        (8, 3, 3),
+        (10**40 + 1, 2 * 10**20, 5 * 10**19),
+        (-(10**30) - 1, 2, -(10**30) // 2),
+    ],
 )
 def test_the_nearest_integer_of_any_size(numerator, denominator, rounded):
     assert round_half_even(numerator, denominator) == rounded
@@ -74,7 +81,13 @@ def test_conversion_rounds_once_half_to_even():
 
 
 def test_rates_are_read_exactly():
-    lines = ["Currency, DAY ,rate", "USD,2026-03-01,7.123456789012", "", " JPY , 2026-03-01 , 0.05 ", "USD,2026-03-02,8"]
+    lines = [
+        "Currency, DAY ,rate",
+        "USD,2026-03-01,7.123456789012",
+        "",
+        " JPY , 2026-03-01 , 0.05 ",
+        "USD,2026-03-02,8",
+    ]
     assert parse_rates(lines, base_currency="CNY") == [
         Rate("USD", date(2026, 3, 1), 7_123_456_789_012),
         Rate("JPY", date(2026, 3, 1), 50_000_000_000),
