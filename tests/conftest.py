@@ -1,7 +1,6 @@
 """What every suite shares: Hypothesis profiles, a marker for each folder, and a real PostgreSQL with a database a test.
 
-Laws: no test sees what another one stored; with CI=true every generated example is the same in every run.
-"""
+Laws: no test sees what another stored; with CI=true every generated example is the same in every run."""
 
 import asyncio
 import itertools
@@ -55,11 +54,10 @@ def _address(server: EmbeddedPostgres, database: str) -> str:
     return f"{server.url.rpartition('/')[0]}/{database}"
 
 
-async def _administer(server: EmbeddedPostgres, *statements: str) -> None:
+async def _administer(server: EmbeddedPostgres, statement: str) -> None:
     connection = await asyncpg.connect(_address(server, "postgres"))
     try:
-        for statement in statements:
-            await connection.execute(statement)
+        await connection.execute(statement)
     finally:
         await connection.close()
 

@@ -11,7 +11,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -107,10 +107,10 @@ class Api:
         return found
 
 
-def client_of(engine: AsyncEngine, setting: Setting, clock: Clock) -> httpx.AsyncClient:
+def client_of(engine: AsyncEngine, setting: Setting, now: Callable[[], datetime]) -> httpx.AsyncClient:
     """The application over whatever the engine's database holds."""
     house = house_of(setting)
-    app = create_app(Context(PostgresReader(engine, house), house, clock))
+    app = create_app(Context(PostgresReader(engine, house), house, now))
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app, raise_app_exceptions=False), base_url="http://tierline"
     )
@@ -134,7 +134,7 @@ async def without_policy(engine: AsyncEngine) -> AsyncIterator[httpx.AsyncClient
     async with client_of(engine, Setting(clock="system"), Clock()) as client:
         await in_postgres(engine, Setting(clock="system"))
         async with transaction(engine) as connection:
-            await connection.execute(text("TRUNCATE policies, house"))
+            await connection.execute(text("TRUNCATE policies, house CASCADE"))
         await open_house(engine, house_of(Setting(clock="system")))
         yield client
 

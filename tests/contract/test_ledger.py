@@ -38,7 +38,7 @@ from tests.support.ledgers import (
 from tests.support.oracle import Message, Setting
 
 from segmentation.errors import PartitionLost
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.ledger import Batch, Claim, PartitionProgress
 from segmentation.outcomes import Partition
 from segmentation.storage.engine import create_engine

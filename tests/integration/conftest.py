@@ -2,19 +2,15 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Final
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.kafka import new_topics, require_distribution
-from tests.support.workers import Site
+from tests.support.workers import HOUSE, Site
 
 from local_stack.kafka import EmbeddedKafka
 from local_stack.kafka_distribution import KafkaDistribution
-from segmentation.ledger import House
 from segmentation.storage.engine import create_engine
-
-HOUSE: Final = House("event", "CNY", "Asia/Shanghai")
 
 
 @pytest.fixture(scope="session")

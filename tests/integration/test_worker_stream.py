@@ -238,7 +238,10 @@ def _now() -> datetime:
 
 
 async def test_a_nasty_stream_ends_as_the_oracle_says(site: Site, kafka: EmbeddedKafka) -> None:
-    """Outcomes add up to the messages produced, each reason as often as it should be; what was taken back never was."""
+    """Outcomes add up to the messages produced, each reason as often as it should be; what was taken back never was.
+
+    And nothing of what the messages held is in the log.
+    """
     stream = nasty_stream()
     oracle = Oracle(SETTING)
     words, counts = judged(oracle, [message for _, message in stream], _now())
@@ -258,6 +261,10 @@ async def test_a_nasty_stream_ends_as_the_oracle_says(site: Site, kafka: Embedde
     assert await state_of(site.store) == expected(oracle)
     assert worker.stop() == 0
     assert sum(line["messages"] for line in worker.said("batch.recorded")) == len(stream)
+    log = worker.log.read_text(encoding="utf-8")
+    assert [
+        word for word in ("never-applied", "\\ud83d", "华东", "C-10", "e-7", "O-7", "specversion") if word in log
+    ] == []
 
 
 async def test_shuffled_doubled_cut_otherwise_and_killed_it_ends_the_same(site: Site, kafka: EmbeddedKafka) -> None:
@@ -278,7 +285,9 @@ async def test_shuffled_doubled_cut_otherwise_and_killed_it_ends_the_same(site: 
     )
     group = site.settings["KAFKA_GROUP_ID"]
     # the last two are started in groups of their own: nobody waits there until the group has noticed the death
-    for deaths, (size, group_id) in enumerate([("11", group), ("7", group), ("13", f"{group}-2"), ("17", f"{group}-3")]):
+    for deaths, (size, group_id) in enumerate(
+        [("11", group), ("7", group), ("13", f"{group}-2"), ("17", f"{group}-3")]
+    ):
         worker = site.start(BATCH_MESSAGES=size, KAFKA_GROUP_ID=group_id)
         await site.has_read((deaths + 1) * len(doubled) // 6)
         assert await site.read() < len(doubled)

@@ -35,7 +35,7 @@ from tests.support.ledgers import (
 from tests.support.oracle import Message, Oracle, Setting
 
 from segmentation import outcomes
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.storage import counted
 from segmentation.storage import ledger as postgres_ledger
 from segmentation.storage import tiers as postgres_tiers

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from tests.support import builders, histories
 from tests.support.builders import (
     ABSENT,
@@ -526,6 +525,7 @@ def test_what_is_json_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("build", "field", "value"),
     [(build, field, value) for build, field, values in histories.MALFORMED_FIELDS for value in values],
+    ids=lambda part: getattr(part, "__name__", None) or ascii(part)[:40],
 )
 def test_a_malformed_field_is_schema(build: Any, field: str, value: object) -> None:
     assert verdict(build()) == "applied"

@@ -23,7 +23,9 @@ from segmentation.assessment import Snapshot
 from segmentation.buckets import DayBucket
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.counting import Counted, count, profile_fields
-from segmentation.events import CustomerId, EventKey, Headers, Reject, decode
+from segmentation.envelopes import Headers
+from segmentation.events import EventKey, Reject, decode
+from segmentation.fields import CustomerId
 from segmentation.metrics import BucketTable, Metrics
 from segmentation.money import Rates, parse_rates
 from segmentation.outcomes import Delivery, Outcome, Partition, Reading, judge, settle

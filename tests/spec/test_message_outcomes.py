@@ -15,7 +15,7 @@ from tests.spec.story import Store, a_store
 from tests.spec.tables import rows
 from tests.support.builders import an_order, as_json
 
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.money import Rates, parse_rates
 from segmentation.outcomes import Outcome
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 from tests.spec.story import told
 
 from segmentation import tiering
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.metrics import column
 from segmentation.tiering import Basis, CutOffs, TierRules
 

@@ -21,7 +21,7 @@ from segmentation import events
 from segmentation import policy as policies
 from segmentation.assessment import Snapshot
 from segmentation.counting import OrderKey, OrderState, Profile, profile_fields
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.ledger import (
     Batch,
     Claim,

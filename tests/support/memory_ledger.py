@@ -20,15 +20,16 @@ from segmentation.buckets import DayBucket, merge
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.counting import Counted, OrderKey, OrderState, Profile, Retraction, occurrence_bucket
 from segmentation.errors import PartitionLost
-from segmentation.events import CustomerId, EventKey
-from segmentation.ledger import Batch, Claim, House, IngestStatus, PartitionProgress, PartitionStatus, Receipt
+from segmentation.events import EventKey
+from segmentation.fields import CustomerId
+from segmentation.ledger import Batch, Claim, House, IngestStatus, PartitionStatus, Receipt
 from segmentation.ledger import TierOverview as Overview
 from segmentation.ledger import TierShare as Share
 from segmentation.metrics import BucketTable, Metrics
 from segmentation.money import Rate, Rates
 from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Settled
 from segmentation.policy import Policy
-from segmentation.tiering import TIERS, Tier
+from segmentation.tiering import TIERS
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class MemoryLedger:
     """`segmentation.ledger.Ledger` over dicts, and the little reading that the suites need."""
 
     def __init__(self, house: House, policy: Policy) -> None:
+        self.ledger = self
         self.house = house
         self.policy = policy
         self._calendar = BusinessCalendar(house.time_zone)
@@ -59,14 +61,9 @@ class MemoryLedger:
         self._changes: list[dict[str, Any]] = []
         self._dead_letters: list[tuple[Delivery, str]] = []
         self._event_day: date | None = None
-        self._last_applied_at: datetime | None = None
         self._settled: tuple[date, int] | None = None
         self._leader: object = None
         self._overview = Overview(None, policy.tiers.basis, 0, {"A": None, "B": None}, [], [])
-
-    @property
-    def ledger(self) -> MemoryLedger:
-        return self
 
     # --- the write side
 
@@ -96,9 +93,9 @@ class MemoryLedger:
         self._leader = None if self._leader is place else self._leader
 
     async def record(self, batch: Batch, *, owner: str, now: datetime) -> Receipt:
-        lost = [
-            partition for partition, progress in batch.progress.items() if not self._holds(partition, progress, owner)
-        ]
+        rows = {partition: self._partitions.get(partition, _Partition()) for partition in batch.progress}
+        stands = {partition: (row.owner, Claim(row.epoch, row.next_offset)) for partition, row in rows.items()}
+        lost = [partition for partition, each in batch.progress.items() if stands[partition] != (owner, each.claim)]
         if lost:
             raise PartitionLost(lost)
         settled = self._decide(batch, now)
@@ -106,18 +103,12 @@ class MemoryLedger:
         as_of = self.as_of(now)
         changes = 0 if as_of is None else self._assess(touched, as_of, now)
         self._dead_letters += [(delivery, reject.reason.value) for delivery, reject in settled.rejects]
-        if settled.applied:
-            self._last_applied_at = now
         for partition, progress in batch.progress.items():
             row = self._partitions[partition]
             row.next_offset = progress.next_offset
             row.end_offset = max(row.end_offset or 0, progress.end_offset)
             row.counts.update(settled.counts.get(partition, {}))
         return Receipt(sum(settled.counts.values(), Counter()), len(touched), changes)
-
-    def _holds(self, partition: Partition, progress: PartitionProgress, owner: str) -> bool:
-        row = self._partitions.get(partition, _Partition())
-        return (row.owner, row.epoch, row.next_offset) == (owner, progress.claim.epoch, progress.claim.next_offset)
 
     def _decide(self, batch: Batch, now: datetime) -> Settled:
         judgement = outcomes.judge(
@@ -158,13 +149,7 @@ class MemoryLedger:
             days[day] = merge(days.get(day, DayBucket()), change)
         return touched.customers
 
-    def _assess(
-        self,
-        customer_ids: Iterable[CustomerId],
-        as_of: date,
-        now: datetime,
-        computed: Mapping[CustomerId, Tier] | None = None,
-    ) -> int:
+    def _assess(self, customer_ids: Iterable[CustomerId], as_of: date, now: datetime, computed: Any = None) -> int:
         ordered = sorted(customer_ids)
         if not ordered:
             return 0
@@ -241,7 +226,7 @@ class MemoryLedger:
             customers=len(self._buckets),
             tiers_as_of=self._settled[0] if self._settled else None,
             tiers_current=self._settled == (as_of, len(self._events)) or not self._events,
-            last_applied_at=self._last_applied_at,
+            last_applied_at=None,
         )
 
     async def snapshots(self) -> dict[CustomerId, Snapshot]:

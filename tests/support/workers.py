@@ -22,13 +22,15 @@ from types import TracebackType
 from typing import Any, Final, Self
 from uuid import uuid4
 
-from ingest_worker.settings import WorkerSettings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ingest_worker.settings import WorkerSettings
 from segmentation.ledger import House, IngestStatus, PartitionStatus
 
 from .ledgers import PostgresStore
 
+ROOT: Final = Path(__file__).resolve().parents[2]
+HOUSE: Final = House("event", "CNY", "Asia/Shanghai")
 PROGRAM: Final = Path(sys.executable).with_name("ingest-worker")
 SETTINGS: Final = frozenset(name.upper() for name in WorkerSettings.model_fields)
 LIMIT_SECONDS: Final = 120.0
@@ -160,6 +162,8 @@ class Site:
         return done.stdout
 
     async def status(self) -> IngestStatus:
+        # before the first worker's start the database has nothing to tell
+        await self.eventually(self._has_begun, "a worker to start")
         return await self.store.status(now=datetime.now(UTC))  # noqa: TID251 - the tests' own
 
     async def read(self) -> int:
@@ -194,6 +198,9 @@ class Site:
             return bool(owned) and all(owned) and all([worker] in owned for worker in workers)
 
         await self.eventually(check, f"{len(workers)} workers to share all partitions")
+
+    async def _has_begun(self) -> bool:
+        return not self.workers or any(worker.said("worker.started") for worker in self.workers)
 
     async def eventually(self, check: Callable[[], Awaitable[bool]], what: str) -> None:
         await eventually(check, what, told=self._told)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segmentation.assessment import Snapshot
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 
 
 @dataclass(frozen=True, slots=True)

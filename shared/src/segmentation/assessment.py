@@ -12,7 +12,7 @@ import numpy as np
 
 from segmentation import policy as policies
 from segmentation import segments
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.metrics import Metrics
 from segmentation.policy import TIER_WINDOW, Policy, Reason
 from segmentation.segments import STAGES, Lifecycle

@@ -62,6 +62,14 @@ def moment_of(instant: int) -> datetime:
     return _EPOCH + timedelta(microseconds=instant)
 
 
+def format_instant(instant: int) -> str:
+    """An instant as a sentence shows it."""
+    try:
+        return moment_of(instant).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        return "before the year 1" if instant < 0 else "after the year 9999"
+
+
 class BusinessCalendar:
     """Business days in one IANA time zone."""
 

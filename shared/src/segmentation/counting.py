@@ -16,7 +16,6 @@ from segmentation.buckets import DayBucket, merge, negate
 from segmentation.events import (
     ComplaintRaised,
     CustomerDescribed,
-    CustomerId,
     DeliveryReported,
     Event,
     EventKey,
@@ -28,6 +27,7 @@ from segmentation.events import (
     ReturnReceived,
     event_key,
 )
+from segmentation.fields import CustomerId
 from segmentation.outcomes import AcceptedEvent
 
 

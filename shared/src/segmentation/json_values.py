@@ -11,12 +11,14 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact
 from typing import Any, Final, NoReturn
 
 MAX_DEPTH: Final = 100
 _SHORT: Final = 400
 """Numbers with more digits or a larger exponent stay text: nothing sums them, equality is enough."""
+
+_LONG: Final = Context(prec=500_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact])
 
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?", re.ASCII)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -35,11 +37,12 @@ class LongNumber:
 
     negative: bool
     digits: str
-    exponent: int
+    exponent: int | Decimal
+    """Decimal where it is too long for int() to read quickly."""
 
     @property
     def canonical(self) -> str:
-        return f"{'-' if self.negative else ''}{self.digits}e{self.exponent:x}"
+        return f"{'-' if self.negative else ''}{self.digits}e{self.exponent}"
 
 
 Number = int | Decimal | LongNumber
@@ -90,8 +93,8 @@ def _number(text: str) -> Number:
     digits = significant.rstrip("0")
     if not digits:
         return 0
-    exponent = len(significant) - len(fraction) + _integer(power)
-    if len(digits) > _SHORT or abs(exponent) > _SHORT:
+    exponent = _add(len(significant) - len(fraction), _integer(power))
+    if isinstance(exponent, Decimal) or len(digits) > _SHORT or abs(exponent) > _SHORT:
         return LongNumber(negative=bool(sign), digits=digits, exponent=exponent)
     if exponent >= len(digits):
         return int(sign + digits + "0" * (exponent - len(digits)))
@@ -99,11 +102,17 @@ def _number(text: str) -> Number:
     return Decimal(f"{sign}{digits}e{exponent - len(digits)}")
 
 
-def _integer(text: str | None) -> int:
+def _add(shift: int, power: int | Decimal) -> int | Decimal:
+    return shift + power if isinstance(power, int) else _LONG.add(power, shift)
+
+
+def _integer(text: str | None) -> int | Decimal:
     if not text:
         return 0
-    # int() refuses more than 4,300 digits; by way of Decimal the length does not matter.
-    return int(text) if len(text) < 1_000 else int(Decimal(text))  # noqa: PLR2004
+    sign, digits = ("-", text[1:]) if text[0] == "-" else ("", text.removeprefix("+"))
+    digits = digits.lstrip("0") or "0"
+    # int() takes quadratic time, and refuses more than 4,300 digits.
+    return int(sign + digits) if len(digits) <= _SHORT else Decimal(sign + digits)
 
 
 def _short_integer(text: str) -> Number:

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from segmentation.assessment import Snapshot
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.metrics import Metrics
 from segmentation.outcomes import Outcome, Partition, Reading
 from segmentation.policy import Policy

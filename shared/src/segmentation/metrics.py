@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segmentation.buckets import DayBucket
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.money import format_minor, round_half_even
 
 WINDOWS: Final[Mapping[str, int]] = {"7d": 7, "30d": 30, "90d": 90, "365d": 365}

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+from segmentation.calendar import parse_date
 from segmentation.errors import RatesInvalid
 
 BILLIONTHS = 10**9
@@ -126,12 +127,16 @@ def parse_rates(lines: Iterable[str], *, base_currency: str) -> list[Rate]:
     Raises:
         RatesInvalid: names the line, the field, its value and what is expected there.
     """
-    rows = csv.reader(lines)
-    header = next(rows, None)
+    reader = csv.reader(lines)
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise RatesInvalid(f"line {reader.line_num}: this is no CSV ({error})") from None
+    header = rows[0] if rows else None
     if header is None or [name.strip().lower() for name in header] != _HEADER:
         raise RatesInvalid(f"line 1: the header is {header!r}; it must be currency,day,rate")
     rates: dict[tuple[str, date], Rate] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(rows[1:], start=2):
         if not row:
             continue
         rate = _parse_rate(row, number, base_currency)
@@ -149,10 +154,9 @@ def _parse_rate(row: list[str], number: int, base_currency: str) -> Rate:
         raise RatesInvalid(f"line {number}: currency is {currency!r}; an ISO 4217 code such as USD is expected")
     if currency == base_currency:
         raise RatesInvalid(f"line {number}: {currency} is the base currency, its rate is always 1; remove the line")
-    try:
-        day = date.fromisoformat(day_text)
-    except ValueError:
-        raise RatesInvalid(f"line {number}: day is {day_text!r}; a date such as 2026-03-01 is expected") from None
+    day = parse_date(day_text)
+    if day is None:
+        raise RatesInvalid(f"line {number}: day is {day_text!r}; a date such as 2026-03-01 is expected")
     if not _RATE_PATTERN.fullmatch(rate_text):
         raise RatesInvalid(
             f"line {number}: rate is {rate_text!r}; a positive decimal with at most 12 decimals is expected"

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, NamedTuple
 
-from segmentation.calendar import MICROSECONDS, BusinessCalendar, parse_instant
-from segmentation.events import CustomerId, Event, EventKey, Headers, OrderPlaced, Reject, RejectReason, ReturnReceived
+from segmentation.calendar import MICROSECONDS, BusinessCalendar, format_instant, parse_instant
+from segmentation.envelopes import Headers
+from segmentation.events import Event, EventKey, OrderPlaced, Reject, RejectReason, ReturnReceived
+from segmentation.fields import CustomerId
 from segmentation.money import Rates
 
 FUTURE_SECONDS: Final = 300
@@ -169,14 +171,16 @@ def accept(
         instants.append(("ordered_at", event.ordered_at))
     for name, instant in instants:
         if instant < _FIRST_INSTANT:
-            return _refuse(event, RejectReason.TOO_OLD, name, f"{name} lies before 1990-01-01T00:00Z; correct it.")
+            sentence = f"{name} is {format_instant(instant)}, before 1990-01-01T00:00Z; correct it."
+            return _refuse(event, RejectReason.TOO_OLD, name, sentence)
     for name, instant in instants:
         if instant > now + FUTURE_SECONDS * MICROSECONDS:
             return _refuse(
                 event,
                 RejectReason.FUTURE,
                 name,
-                f"{name} lies more than {FUTURE_SECONDS} s ahead of the clock here; check the sender's clock.",
+                f"{name} is {format_instant(instant)}, more than {FUTURE_SECONDS} s ahead of the clock here; "
+                "check the sender's clock.",
             )
     business_day = calendar.business_day(counts_at)
     occurred_day = business_day if counts_at == event.occurred_at else calendar.business_day(event.occurred_at)
@@ -206,5 +210,5 @@ def _conflict(event: Event) -> Reject:
         event,
         RejectReason.CONFLICTING_DUPLICATE,
         "event_id",
-        "event_id is known with other content; send a correction as an event of its own id.",
+        f"event_id is {event.event_id!r}, which is known with other content; send a correction as an event of its own id.",
     )

@@ -240,6 +240,8 @@ def parse(text: str, *, version: int) -> Policy:
     grant_table = _parse_rows(grants, level_codes, coded | {"segment": segment_codes}, decides="level")
     for row in segment_rows + grants:
         row.finish()
+    _refuse_repeats("[[segments]]", segment_codes)
+    _refuse_repeats("[[service_levels]]", level_codes)
     return Policy(
         version=version,
         name=name,
@@ -369,6 +371,12 @@ def _parse_rows(
     if parsed[-1].conditions:
         raise PolicyInvalid(f"{rows[-1].title}: the last row must have no conditions, so that everyone gets a decision")
     return tuple(parsed)
+
+
+def _refuse_repeats(title: str, codes: Sequence[str]) -> None:
+    for row, code in enumerate(codes, start=1):
+        if code in codes[: row - 1]:
+            raise PolicyInvalid(f"{title} row {row}: code is {code!r}, as in an earlier row; each needs its own")
 
 
 def _parse_condition(title: str, fact: str, asked: object, coded: Mapping[str, Sequence[str]]) -> Condition:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.metrics import Column
 
 

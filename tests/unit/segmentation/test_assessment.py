@@ -10,7 +10,7 @@ from segmentation import policy as policies
 from segmentation.announcements import announce
 from segmentation.assessment import Snapshot, assess, ranked_value
 from segmentation.buckets import DayBucket
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.metrics import BucketTable, Metrics, roll
 from segmentation.tiering import Basis, Tier
 
@@ -100,7 +100,7 @@ def test_only_tier_segment_and_level_are_announced():
     same = dataclasses.replace(before, value=5, lifecycle=before.lifecycle, updated_at=NOW + timedelta(1))
     assert announce({A: before}, [same]) == []
     for change in ({"tier": Tier.B}, {"segment": "core"}, {"service_level": "stable"}):
-        after = dataclasses.replace(before, **change)  # type: ignore[arg-type]
+        after = dataclasses.replace(before, **change)
         (announced,) = announce({A: before}, [after])
         assert (announced.before, announced.after) == (before, after)
 

@@ -19,7 +19,8 @@ from tests.support.builders import (
 from segmentation.buckets import DayBucket, merge, negate
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.counting import Counted, OrderKey, Retraction, count, occurrence_bucket, touched
-from segmentation.events import CustomerId, Event, Reject, decode, event_key
+from segmentation.events import Event, Reject, decode, event_key
+from segmentation.fields import CustomerId
 from segmentation.money import Rates
 from segmentation.outcomes import AcceptedEvent, Delivery, Partition, accept
 

@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -22,8 +23,8 @@ from tests.support.builders import (
 )
 
 from segmentation.calendar import parse_instant
+from segmentation.envelopes import Headers
 from segmentation.events import (
-    GREATEST_WEIGHT_GRAMS,
     MAX_MESSAGE_BYTES,
     NEEDS,
     TYPE_NAMES,
@@ -33,7 +34,6 @@ from segmentation.events import (
     Event,
     EventRetracted,
     FeedbackGiven,
-    Headers,
     OrderCancelled,
     OrderPlaced,
     Reject,
@@ -42,6 +42,7 @@ from segmentation.events import (
     decode,
     event_key,
 )
+from segmentation.fields import GREATEST_WEIGHT_GRAMS
 
 BUILDERS = {
     "order": an_order,
@@ -275,8 +276,9 @@ def test_what_is_no_customer_id(value):
 def test_texts_are_any_string_but_u0000(type_name, field):
     for value in ("", "😀\ud7ff", "x" * 10_000, None, ABSENT):
         accepted(type_name, **{field: value})
-    for value in (NUL, 5, True, ["x"], {}):
-        reject = refused(type_name, **{field: value})
+    wrong: Any
+    for wrong in (NUL, 5, True, ["x"], {}):
+        reject = refused(type_name, **{field: wrong})
         assert (reject.reason, reject.field) == ("schema", field)
 
 
@@ -286,8 +288,8 @@ def test_texts_are_any_string_but_u0000(type_name, field):
 def test_instants(type_name, field):
     for value in ("2026-03-01t12:00:00.123456789+23:59", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"):
         accepted(type_name, **{field: value})
-    for value in ("", "2026-03-01", "2026-03-01T12:00:60Z", "2026-03-01T24:00:00Z", "2026-02-29T00:00:00Z", 0, NUL):
-        reject = refused(type_name, **{field: value})
+    for wrong in ("", "2026-03-01", "2026-03-01T12:00:60Z", "2026-03-01T24:00:00Z", "2026-02-29T00:00:00Z", 0, NUL):
+        reject = refused(type_name, **{field: wrong})
         assert (reject.reason, reject.field) == ("schema", field)
 
 
@@ -378,8 +380,8 @@ def test_without_a_cost_there_is_none():
 def test_counts_are_integers_to_a_billion(type_name, field):
     for value in (0, 10**9, Raw("1.0"), Raw("1e9"), Raw("-0"), Raw("10e-1"), None):
         accepted(type_name, **{field: value})
-    for value in (-1, 10**9 + 1, Raw("1.5"), Raw("1e400"), Raw("1e-400"), "1", True, False, [1], Raw("9" * 5_000)):
-        reject = refused(type_name, **{field: value})
+    for wrong in (-1, 10**9 + 1, Raw("1.5"), Raw("1e400"), Raw("1e-400"), "1", True, False, [1], Raw("9" * 5_000)):
+        reject = refused(type_name, **{field: wrong})
         assert (reject.reason, reject.field) == ("schema", field)
 
 
@@ -393,8 +395,9 @@ def test_an_absent_number_adds_nothing():
 def test_severity_is_an_integer_from_1_to_5():
     for value in (1, 5, Raw("5.0"), Raw("50e-1"), None):
         assert isinstance(read("complaint", severity=value), ComplaintRaised)
-    for value in (0, 6, Raw("1.5"), "3", True, []):
-        assert refused("complaint", severity=value).field == "severity"
+    wrong: Any
+    for wrong in (0, 6, Raw("1.5"), "3", True, []):
+        assert refused("complaint", severity=wrong).field == "severity"
 
 
 @pytest.mark.parametrize(
@@ -445,6 +448,14 @@ def test_what_is_no_score(value):
 def test_a_score_a_little_above_10_is_above_10(zeros):
     """However many digits it takes to see it."""
     assert refused("feedback", score=Raw("10." + "0" * zeros + "1")).field == "score"
+
+
+def test_a_score_is_the_double_it_is_nearest_to():
+    """Half way between two doubles every further digit decides, however far behind."""
+    halfway = "5.000000000000000444089209850062616169452667236328125"
+    assert Fraction(halfway) == 5 + Fraction(1, 2**51)
+    above = accepted("feedback", score=Raw(halfway + "0" * 400 + "1"))
+    assert float(Fraction(above.score)) == 5 + 2**-50
 
 
 def test_scores_are_exact():
@@ -682,9 +693,11 @@ def test_the_customer_is_read_where_another_header_is_no_text():
 
 def test_a_header_without_a_value_is_absent():
     """The broker allows null there; whatever comes, decoding returns."""
-    headers: Any = tuple((f"ce_{name}", value.encode()) for name, value in ATTRIBUTES.items())
-    assert isinstance(decode(as_json(DATA), (*headers, ("ce_source", None))), OrderPlaced)
-    assert isinstance(decode(as_json(DATA), (*headers[:1], ("ce_id", None), *headers[2:])), Reject)
+    headers: list[Any] = [(f"ce_{name}", value.encode()) for name, value in ATTRIBUTES.items()]
+    headers.append(("ce_source", None))
+    assert isinstance(decode(as_json(DATA), tuple(headers)), OrderPlaced)
+    headers[1] = ("ce_id", None)
+    assert isinstance(decode(as_json(DATA), tuple(headers)), Reject)
 
 
 def test_headers_of_other_kinds_mean_nothing():

@@ -115,7 +115,8 @@ def test_what_only_looks_like_a_lone_surrogate(value, text):
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_a_hundred_levels_are_the_most(opening, closing):
     def nested(levels: int) -> bytes:
-        return (opening * levels + "1" + closing * levels).encode()
+        text: str = opening * levels + "1" + closing * levels
+        return text.encode()
 
     parse(nested(100))
     with pytest.raises(InvalidJson, match="deeper than 100"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segmentation.buckets import DayBucket
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.metrics import FAR_FUTURE, WINDOWS, BucketTable, column, roll
 
 A, B, C = (CustomerId(name) for name in "ABC")
@@ -31,10 +31,23 @@ def test_customers_do_not_mix():
 
 @pytest.mark.parametrize(
     ("values", "kind"),
-    [([1, 2], np.int64), ([2**61, 2**61 - 1], np.int64), ([2**61, 2**61], object), ([-(2**62), 0], object)],
+    [
+        ([1, 2], np.int64),
+        ([-(2**50), 2**50], np.int64),
+        ([2**62, 2**62], object),
+        ([2**63], object),
+        ([-(2**64), 0], object),
+    ],
 )
 def test_columns_are_as_wide_as_their_sums(values, kind):
     assert column(values).dtype == kind
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("power", [52, 60, 61, 62, 63, 64, 200])
+def test_sums_of_columns_are_exact(power, sign):
+    values = [sign * 2**power, sign * (2**power - 1), sign]
+    assert int(column(values).sum()) == sign * 2 ** (power + 1)
 
 
 def test_fractions_stay_exact():

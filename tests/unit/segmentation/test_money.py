@@ -119,14 +119,14 @@ def test_rates_are_read_exactly():
 )
 def test_a_bad_row_is_refused_with_its_line(row, named):
     lines = ["currency,day,rate", "EUR,2026-03-01,7.5", row]
-    with pytest.raises(RatesInvalid, match="^line 3: ") as raised:
+    with pytest.raises(RatesInvalid, match=r"^line 3: ") as raised:
         parse_rates(lines, base_currency="CNY")
     assert named in str(raised.value)
 
 
 @pytest.mark.parametrize("header", [[], [""], ["USD,2026-03-01,7"], ["day,currency,rate"], ["currency;day;rate"]])
 def test_the_header_is_required(header):
-    with pytest.raises(RatesInvalid, match="line 1: the header is .*; it must be currency,day,rate"):
+    with pytest.raises(RatesInvalid, match=r"line 1: the header is .*; it must be currency,day,rate"):
         parse_rates(header, base_currency="CNY")
 
 

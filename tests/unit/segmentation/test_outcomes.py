@@ -7,7 +7,8 @@ import pytest
 from tests.support.builders import a_complaint, a_return, an_order, as_json
 
 from segmentation.calendar import BusinessCalendar, instant_of
-from segmentation.events import CustomerId, EventKey, Reject, RejectReason, decode, event_key
+from segmentation.events import EventKey, Reject, RejectReason, decode, event_key
+from segmentation.fields import CustomerId
 from segmentation.money import Rates
 from segmentation.outcomes import (
     FUTURE_SECONDS,

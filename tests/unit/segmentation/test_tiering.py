@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segmentation import tiering
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.metrics import column
 from segmentation.tiering import RANK, TIERS, CutOffs, Standing, Tier, TierHistory, TierRules
 

@@ -8,7 +8,8 @@ claim has no part in a batch.
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from segmentation.events import Headers, decode
+from segmentation.envelopes import Headers
+from segmentation.events import decode
 from segmentation.ledger import Batch, Claim, PartitionProgress
 from segmentation.outcomes import Delivery, Partition, Reading
 

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterable, Sequence
 
 from segment_api import schemas
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.ledger import Answer, Answers, DeadLetter, IngestStatus, TierOverview
 from segmentation.money import format_minor
 from segmentation.policy import Policy, value_level

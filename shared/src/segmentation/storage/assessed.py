@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from segmentation import announcements, assessment, metrics
 from segmentation.assessment import Snapshot
 from segmentation.buckets import DayBucket
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.metrics import BucketTable
 from segmentation.policy import Policy, Reason
 from segmentation.segments import Lifecycle

@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from segmentation import counting, outcomes
 from segmentation.calendar import BusinessCalendar, instant_of
+from segmentation.envelopes import Headers
 from segmentation.errors import PartitionLost
-from segmentation.events import TYPE_NAMES, CustomerId, EventKey, FeedbackGiven, Headers
+from segmentation.events import TYPE_NAMES, EventKey, FeedbackGiven
+from segmentation.fields import CustomerId
 from segmentation.ledger import Batch, Claim, House, Receipt
 from segmentation.outcomes import AcceptedEvent, Outcome, Partition, Settled
 from segmentation.storage import counted as counted_state

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from segmentation import assessment, metrics
 from segmentation.calendar import BusinessCalendar, instant_of
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.ledger import (
     Answer,
     Answers,

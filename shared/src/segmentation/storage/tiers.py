@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from segmentation import metrics, tiering
-from segmentation.events import CustomerId
+from segmentation.fields import CustomerId
 from segmentation.metrics import Column
 from segmentation.policy import Policy
 from segmentation.storage.assessed import assess_customers, lock_customers

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Path, Response
 from segment_api import presenting, problems, schemas
 from segment_api.context import InContext, InLanguage
 from segment_api.problems import ProblemAnswer
-from segmentation.events import CustomerId, read_customer_id
+from segmentation.fields import CustomerId, read_customer_id
 
 router = APIRouter(tags=["customers"])
 

@@ -1,0 +1,333 @@
+"""The OpenAPI document: the stored one is the one that is served, it explains everything, and live answers keep to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.contract.test_api_harness import (
+    JSON_TYPE,
+    PROBLEM_TYPE,
+    Api,
+    cable_to,
+    everything_in,
+    misfits,
+    running,
+    without_policy,
+)
+from tests.support.builders import a_complaint, a_feedback, a_return, an_order
+from tests.support.ledgers import house_of
+from tests.support.oracle import Message, Setting
+
+from segment_api.app import create_app
+from segment_api.context import Context
+from segment_api.limits import LARGEST_BODY_BYTES
+from segmentation.storage.engine import create_engine
+from segmentation.storage.reader import PostgresReader
+
+STORED: Final = Path(__file__).with_name("openapi.json")
+REGENERATE: Final = "python -m tests.contract.test_api_document"
+SELF_EVIDENT: Final = frozenset(
+    ("applied", "complaints", "customer_id", "customers", "duplicate", "offset", "orders", "parcels", "partition")
+    + ("rejected", "returns", "suppressed", "tier", "topic")
+)
+"""Titles that say all there is to say; whatever else an answer carries is described."""
+
+
+def served() -> dict[str, Any]:
+    """The document of the application as it stands."""
+    house = house_of(Setting())
+    nowhere = create_engine("postgresql://nobody@localhost/nowhere", application_name="tests", pool_size=1)
+    document: dict[str, Any] = create_app(
+        Context(PostgresReader(nowhere, house), house, lambda: datetime(2026, 11, 22, tzinfo=UTC))
+    ).openapi()
+    return document
+
+
+def as_stored(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+DOCUMENT: Final = served()
+OPERATIONS: Final = {
+    f"{method.upper()} {path}": operation
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+}
+operations = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+
+
+def test_the_stored_document_is_the_one_that_is_served() -> None:
+    """A change of the interface is seen in review."""
+    assert STORED.read_text(encoding="utf-8") == as_stored(DOCUMENT), (
+        f"The interface differs from tests/contract/openapi.json; if that is wanted, run: {REGENERATE}"
+    )
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for value in everything_in(DOCUMENT):
+        if isinstance(value, dict) and isinstance(value.get("$ref"), str):
+            target: Any = DOCUMENT
+            for part in value["$ref"].removeprefix("#/").split("/"):
+                assert part in target, value["$ref"]
+                target = target[part]
+
+
+# --- descriptions ---------------------------------------------------------------------------------------------------
+
+
+@operations
+def test_every_operation_says_what_it_is(operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["tags"]
+    assert set(operation["tags"]) <= {tag["name"] for tag in DOCUMENT["tags"]}
+    assert all(response["description"] for response in operation["responses"].values())
+
+
+def test_every_operation_has_an_id_of_its_own() -> None:
+    ids = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert len(set(ids)) == len(ids)
+
+
+@operations
+def test_a_good_answer_is_described_in_words_of_its_own(operation: dict[str, Any]) -> None:
+    """FastAPI's own words say nothing."""
+    assert operation["responses"]["200"]["description"] != "Successful Response"
+
+
+@operations
+def test_every_parameter_is_described(operation: dict[str, Any]) -> None:
+    for parameter in operation.get("parameters", ()):
+        assert parameter.get("description"), parameter["name"]
+
+
+@pytest.mark.parametrize("name", DOCUMENT["components"]["schemas"])
+def test_every_property_is_described_or_says_all_in_its_name(name: str) -> None:
+    """An object that a property refers to may describe it."""
+    for property_name, schema in DOCUMENT["components"]["schemas"][name].get("properties", {}).items():
+        referred = [
+            DOCUMENT["components"]["schemas"][value["$ref"].rpartition("/")[2]]
+            for value in everything_in(schema)
+            if isinstance(value, dict) and "$ref" in value
+        ]
+        described = schema.get("description") or any(each.get("description") for each in referred)
+        assert described or property_name in SELF_EVIDENT, f"{name}.{property_name}"
+
+
+@operations
+def test_every_json_answer_has_an_example(operation: dict[str, Any]) -> None:
+    """Of a whole answer, as it comes."""
+    for status, response in operation["responses"].items():
+        for content in response.get("content", {}).values():
+            if "schema" in content:
+                assert list(_examples(content)), status
+
+
+# --- examples -------------------------------------------------------------------------------------------------------
+
+
+def _examples(content: dict[str, Any]) -> Iterator[Any]:
+    """The examples of a body, by itself or by its schema."""
+    if "example" in content:
+        yield content["example"]
+    for each in content.get("examples", {}).values():
+        yield each["value"]
+    schema = content.get("schema", {})
+    if "$ref" in schema:
+        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if "example" in schema:
+        yield schema["example"]
+    yield from schema.get("examples", ())
+
+
+@operations
+def test_every_example_of_a_body_is_as_its_schema_says(operation: dict[str, Any]) -> None:
+    bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+    for content in (content for body in bodies for content in body.get("content", {}).values()):
+        for example in _examples(content):
+            assert list(misfits(example, content["schema"], DOCUMENT)) == []
+
+
+@pytest.mark.parametrize("name", DOCUMENT["components"]["schemas"])
+def test_every_example_of_a_schema_is_as_the_schema_says(name: str) -> None:
+    schema = DOCUMENT["components"]["schemas"][name]
+    for example in [*schema.get("examples", ()), *([schema["example"]] if "example" in schema else ())]:
+        assert list(misfits(example, schema, DOCUMENT)) == []
+
+
+@operations
+def test_every_example_of_a_parameter_is_as_its_schema_says(operation: dict[str, Any]) -> None:
+    for parameter in operation.get("parameters", ()):
+        for example in parameter["schema"].get("examples", ()):
+            assert list(misfits(example, parameter["schema"], DOCUMENT)) == []
+
+
+def test_the_example_of_a_problem_is_of_its_own_status() -> None:
+    """Whoever reads what 503 looks like does not see a 404."""
+    for name, operation in OPERATIONS.items():
+        for status, response in operation["responses"].items():
+            for example in _examples(response.get("content", {}).get(PROBLEM_TYPE, {})):
+                assert str(example["status"]) == status, name
+
+
+# --- problems -------------------------------------------------------------------------------------------------------
+
+
+@operations
+def test_every_error_is_documented_as_a_problem(operation: dict[str, Any]) -> None:
+    errors = {status: response for status, response in operation["responses"].items() if status[0] in "45"}
+    for status, response in errors.items():
+        assert list(response["content"]) == [PROBLEM_TYPE], status
+        assert response["content"][PROBLEM_TYPE]["schema"] == {"$ref": "#/components/schemas/Problem"}, status
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("GET /customers/{customer_id}/segment", {"200", "304", "404", "503"}),
+        ("GET /customers/{customer_id}/metrics", {"200", "404", "503"}),
+        ("POST /customers/segments", {"200", "413", "422", "503"}),
+        ("GET /tiers", {"200", "503"}),
+        ("GET /ingest/status", {"200", "503"}),
+        ("GET /dead-letters", {"200", "422", "503"}),
+        ("GET /dead-letters/{letter_id}", {"200", "404", "503"}),
+        ("GET /health/live", {"200"}),
+        ("GET /health/ready", {"200", "503"}),
+        ("GET /metrics", {"200", "503"}),
+    ],
+)
+def test_a_route_documents_the_statuses_that_it_has_and_no_others(name: str, statuses: set[str]) -> None:
+    """A malformed id is 404, so nobody needs to be ready for a 422 that never comes."""
+    assert set(OPERATIONS[name]["responses"]) == statuses
+
+
+def test_retry_after_is_documented_where_it_is_sent() -> None:
+    for name, operation in OPERATIONS.items():
+        if "503" in operation["responses"]:
+            assert "Retry-After" in json.dumps(operation["responses"]["503"]), name
+
+
+# --- live answers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(shared_database_url, application_name="tests", pool_size=4)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def api(engine: AsyncEngine) -> AsyncIterator[Api]:
+    async with running(engine) as api:
+        yield api
+
+
+QUESTIONS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
+    "GET /customers/{customer_id}/segment": [
+        ("/customers/C-1/segment", {}),
+        ("/customers/C-2/segment", {"headers": {"Accept-Language": "zh"}}),
+        ("/customers/C-1/segment", {"headers": {"If-None-Match": "*"}}),
+        ("/customers/nobody/segment", {}),
+        ("/customers/no%20id/segment", {}),
+    ],
+    "GET /customers/{customer_id}/metrics": [
+        ("/customers/C-1/metrics", {}),
+        ("/customers/C-2/metrics", {}),
+        ("/customers/nobody/metrics", {}),
+    ],
+    "POST /customers/segments": [
+        ("/customers/segments", {"json": {"customer_ids": ["C-1", "nobody", "C-2", ""]}}),
+        ("/customers/segments", {"json": {"customer_ids": "C-1"}}),
+        ("/customers/segments", {"content": b"{", "headers": {"Content-Type": JSON_TYPE}}),
+        ("/customers/segments", {"content": b'"\xff"', "headers": {"Content-Type": JSON_TYPE}}),
+        ("/customers/segments", {"content": b" " * (LARGEST_BODY_BYTES + 1), "headers": {"Content-Type": JSON_TYPE}}),
+    ],
+    "GET /tiers": [("/tiers", {})],
+    "GET /ingest/status": [("/ingest/status", {})],
+    "GET /dead-letters": [
+        ("/dead-letters", {}),
+        ("/dead-letters?limit=1&reason=empty", {}),
+        ("/dead-letters?limit=0", {}),
+        ("/dead-letters?reason=none", {}),
+    ],
+    "GET /dead-letters/{letter_id}": [
+        ("/dead-letters/1", {}),
+        ("/dead-letters/2", {}),
+        ("/dead-letters/999", {}),
+        ("/dead-letters/abc", {}),
+    ],
+    "GET /health/live": [("/health/live", {})],
+    "GET /health/ready": [("/health/ready", {})],
+    "GET /metrics": [("/metrics", {})],
+}
+questions = pytest.mark.parametrize("name", QUESTIONS)
+
+
+def test_every_operation_is_asked() -> None:
+    assert QUESTIONS.keys() == OPERATIONS.keys()
+
+
+async def documented(client: httpx.AsyncClient, name: str) -> set[int]:
+    """Asks all questions of an operation, holds the answers against the document, and returns their statuses."""
+    statuses = set()
+    for path, request in QUESTIONS[name]:
+        answer = await client.request(name.partition(" ")[0], path, **request)
+        statuses.add(answer.status_code)
+        responses = OPERATIONS[name]["responses"]
+        assert str(answer.status_code) in responses, f"{path}: {answer.status_code} is not documented"
+        described = responses[str(answer.status_code)].get("content")
+        if described is None:
+            assert not answer.content
+            continue
+        media_type = answer.headers["content-type"].partition(";")[0]
+        assert media_type in described, f"{path}: {media_type} is not documented"
+        if "schema" in described[media_type] and media_type != "text/plain":
+            assert list(misfits(answer.json(), described[media_type]["schema"], DOCUMENT)) == [], path
+    return statuses
+
+
+@questions
+async def test_live_answers_are_as_the_document_says(api: Api, name: str) -> None:
+    await api.fed(
+        an_order(cost="40.00", weight_kg=1.5, promised_at="2026-03-02T00:00:00Z", delivered_at="2026-03-02T00:00:00Z"),
+        a_return(),
+        a_complaint(customer_id="C-2"),
+        a_feedback(),
+        Message(None),
+        Message(b"{", (("trace", b"1"),)),
+    )
+    statuses = await documented(api.client, name)
+    assert 200 in statuses
+    without_errors = {int(status) for status in OPERATIONS[name]["responses"]} - {503}
+    assert statuses == without_errors, "some documented answer never came"
+
+
+@questions
+async def test_the_first_answers_of_an_empty_house_are_as_the_document_says(engine: AsyncEngine, name: str) -> None:
+    async with running(engine, clock="event") as api:
+        await documented(api.client, name)
+
+
+@questions
+async def test_answers_before_any_policy_are_as_the_document_says(engine: AsyncEngine, name: str) -> None:
+    async with without_policy(engine) as client:
+        await documented(client, name)
+
+
+@questions
+async def test_answers_without_a_database_are_as_the_document_says(database_url: str, name: str) -> None:
+    async with cable_to(database_url) as (cable, engine), running(engine) as api:
+        await cable.cut()
+        await documented(api.client, name)
+        await cable.plug()
+
+
+if __name__ == "__main__":
+    STORED.write_text(as_stored(DOCUMENT), encoding="utf-8")
