@@ -168,9 +168,10 @@ def _unwrapped(body: Any, headers: Headers) -> dict[str, Any]:  # noqa: ANN401 -
     try:
         return unwrap(body, headers)
     except Refused as refused:
-        if "type" in refused.content:
+        name = refused.content.get("type")
+        if isinstance(name, str) and "\x00" not in name and name not in _BUILDERS:
             # An unknown type is told whatever else is wrong.
-            _builder(Fields(refused.content))
+            raise _unknown_type(name, refused.content) from None
         raise
 
 
@@ -183,8 +184,13 @@ def _builder(fields: Fields) -> Callable[[Fields, dict[str, Any]], Event]:
     name = fields.text("type", required=True) or ""
     build = _BUILDERS.get(name)
     if build is None:
-        raise UnknownType("type", f"type is {shown(name)}; one of {', '.join(_BUILDERS)} is expected.")
+        raise _unknown_type(name)
     return build
+
+
+def _unknown_type(name: str, content: Mapping[str, Any] | None = None) -> UnknownType:
+    sentence = f"type is {shown(name)}; one of {', '.join(_BUILDERS)} is expected."
+    return UnknownType("type", sentence, content=content)
 
 
 def _event(content: dict[str, Any]) -> Event:

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from ingest_worker import __main__ as worker
-from ingest_worker import commands, wiring
+from ingest_worker import commands, telemetry, wiring
 from ingest_worker.settings import WorkerSettings
 from segmentation.errors import RatesInvalid, SettingInvalid, StoreUnavailable
 from segmentation.settings import HouseSettings
@@ -107,7 +107,7 @@ def test_a_bad_setting_is_refused_before_anything_is_begun(
     environment: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wiring, "run", pytest.fail)
-    monkeypatch.setattr(worker.telemetry, "start_logging", lambda: None)
+    monkeypatch.setattr(telemetry, "start_logging", lambda: None)
     environment.setenv("KAFKA_BOOTSTRAP_SERVERS", "nowhere")
     code = ended("run")
     assert isinstance(code, str)
