@@ -228,8 +228,7 @@ def _type(value: Any, says: Any, schema: Any, document: Any, at: str) -> Iterato
     if not fits or (isinstance(value, float) and not math.isfinite(value)):
         yield f"{at}: {value!r} is no {says}"
     if says == "object" and isinstance(value, dict) and "additionalProperties" not in schema:
-        for name in value.keys() - schema.get("properties", {}).keys():
-            yield f"{at}.{name}: not in the document"
+        yield from (f"{at}.{name}: not in the document" for name in value if name not in schema.get("properties", {}))
 
 
 def _any_of(value: Any, says: Any, schema: Any, document: Any, at: str) -> Iterator[str]:
@@ -239,14 +238,16 @@ def _any_of(value: Any, says: Any, schema: Any, document: Any, at: str) -> Itera
 
 def _properties(value: Any, says: Any, schema: Any, document: Any, at: str) -> Iterator[str]:
     if isinstance(value, dict):
-        for name in value.keys() & says.keys():
-            yield from misfits(value[name], says[name], document, f"{at}.{name}")
+        for name in says:
+            if name in value:
+                yield from misfits(value[name], says[name], document, f"{at}.{name}")
 
 
 def _additional(value: Any, says: Any, schema: Any, document: Any, at: str) -> Iterator[str]:
     if isinstance(value, dict) and isinstance(says, dict):
-        for name in value.keys() - schema.get("properties", {}).keys():
-            yield from misfits(value[name], says, document, f"{at}.{name}")
+        for name in value:
+            if name not in schema.get("properties", {}):
+                yield from misfits(value[name], says, document, f"{at}.{name}")
 
 
 def _required(value: Any, says: Any, schema: Any, document: Any, at: str) -> Iterator[str]:

@@ -269,7 +269,7 @@ async def all_unavailable(client: httpx.AsyncClient, *paths: str) -> list[dict[s
     return [problem_in(answer, 503) for answer in answers]
 
 
-async def test_while_the_database_is_gone_everything_else_still_answers(api: Api, database_url: str) -> None:
+async def test_while_the_database_is_gone_everything_else_still_answers(database_url: str) -> None:
     """503 with Retry-After from all that needs it, and an answer again as soon as it is back."""
     async with cable_to(database_url) as (cable, engine), running(engine) as through:
         await through.fed(an_order())

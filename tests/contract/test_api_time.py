@@ -192,6 +192,16 @@ async def test_cut_offs_of_an_older_day_are_stale(api: Api) -> None:
     assert not (await api.segment())["stale"]
 
 
+async def test_cut_offs_of_a_newer_day_are_not_older(api: Api) -> None:
+    """Around midnight the keeper's clock may be ahead of the one that answers."""
+    await api.fed(order_of("C-1", "100.00"))
+    api.clock.advance(days=1)
+    await api.settle()
+    api.clock.advance(days=-1)
+    answer = await api.segment()
+    assert (answer["as_of"], answer["stale"]) == ("2026-03-01", False)
+
+
 async def test_cut_offs_more_than_a_second_behind_the_events_are_stale(api: Api, engine: AsyncEngine) -> None:
     """Anyone's event can move anyone's tier, so it makes everyone's answer stale."""
     await api.fed(order_of("C-1", "100.00"))

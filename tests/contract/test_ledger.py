@@ -356,6 +356,24 @@ async def test_a_delivery_that_comes_first_counts_with_its_order(make: Make) -> 
     assert (await metrics_of(store, "C-1") or {})["windows"]["7d"]["on_time_rate"] == 1.0
 
 
+@pytest.mark.parametrize("batches", [1, 2])
+@pytest.mark.parametrize("first", ["order", "delivery"])
+@pytest.mark.parametrize(("reported_on", "rate"), [("2026-02-28", 1.0), ("2026-03-02", 0.0)])
+async def test_of_an_order_and_its_deliveries_the_latest_witness_counts(
+    make: Make, reported_on: str, rate: float, first: str, batches: int
+) -> None:
+    """The order of March 1st says on time, the delivery says late: the later word counts, whichever comes first."""
+    store = await make(clock="system")
+    worker = Worker(store)
+    order = an_order(promised_at="2026-03-05T00:00:00Z", delivered_at="2026-03-04T00:00:00Z")
+    late = {"promised_at": None, "delivered_at": "2026-03-06T00:00:00Z"}
+    delivery = a_delivery(occurred_at=f"{reported_on}T12:00:00Z", **late)
+    told = messages(order, delivery) if first == "order" else messages(delivery, order)
+    for start in range(0, 2, 2 // batches):
+        await worker.read(told[start : start + 2 // batches])
+    assert (await metrics_of(store, "C-1") or {})["windows"]["365d"]["on_time_rate"] == rate
+
+
 async def test_sums_go_beyond_64_bits(make: Make) -> None:
     """A thousand of the greatest amounts, at a rate that leaves 0.99999999999999, are rounded one by one and summed."""
     store = await make(rates=(("USD", "2026-01-01", "1000000.000000000001"),))

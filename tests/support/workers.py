@@ -78,6 +78,11 @@ class WorkerProcess:
                 stderr=subprocess.STDOUT,
                 env=environment(settings),
             )
+        self._wanted = True
+
+    @property
+    def ended_unasked(self) -> bool:
+        return self._wanted and not self.running
 
     @property
     def running(self) -> bool:
@@ -88,19 +93,22 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """`kill -9`."""
+        self._wanted = False
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
+        self._wanted = False
         self._process.terminate()
         return self._process.wait(LIMIT_SECONDS)
 
     def said(self, event: str) -> list[dict[str, Any]]:
         """The log lines of one event."""
-        # the last line may be half written
+        # the last line may be half written, and a traceback is no event
         lines = self.log.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
-        return [line for line in map(json.loads, lines) if line["event"] == event]
+        said = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in said if line["event"] == event]
 
     def owns(self, partition: PartitionStatus) -> bool:
         return partition.worker in {line["owner"] for line in self.said("worker.started")}
@@ -203,7 +211,15 @@ class Site:
         return not self.workers or any(worker.said("worker.started") for worker in self.workers)
 
     async def eventually(self, check: Callable[[], Awaitable[bool]], what: str) -> None:
-        await eventually(check, what, told=self._told)
+        """Waits until the check holds, while the workers run."""
+
+        async def check_while_running() -> bool:
+            if await check():
+                return True
+            assert not any(worker.ended_unasked for worker in self.workers), self._told()
+            return False
+
+        await eventually(check_while_running, what, told=self._told)
 
     def _told(self) -> str:
         return "\n".join(worker.last_words() for worker in self.workers)

@@ -210,5 +210,6 @@ def _conflict(event: Event) -> Reject:
         event,
         RejectReason.CONFLICTING_DUPLICATE,
         "event_id",
-        f"event_id is {event.event_id!r}, which is known with other content; send a correction as an event of its own id.",
+        f"event_id is {event.event_id!r}, which is known with other content; "
+        "send a correction as an event of its own id.",
     )
