@@ -202,13 +202,18 @@ def upgrade() -> None:
         sa.Column(
             "id", sa.SmallInteger(), autoincrement=False, nullable=False, comment="always 1: the table has one row"
         ),
-        sa.Column("as_of", sa.Date(), nullable=True),
-        sa.Column("policy_version", sa.Integer(), nullable=False),
-        sa.Column("covered", sa.BigInteger(), nullable=False, comment="how many applied events the ranking covers"),
         sa.Column(
-            "overview", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="cut-offs, counts and shares"
+            "attempt", sa.BigInteger(), nullable=False, comment="grows as each settling begins: fences off earlier ones"
         ),
-        sa.Column("settled_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "as_of", sa.Date(), nullable=True, comment="this and the rest: null until the first settling has ended"
+        ),
+        sa.Column("policy_version", sa.Integer(), nullable=True),
+        sa.Column("covered", sa.BigInteger(), nullable=True, comment="how many applied events the ranking covers"),
+        sa.Column(
+            "overview", postgresql.JSONB(astext_type=sa.Text()), nullable=True, comment="cut-offs, counts and shares"
+        ),
+        sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("tier_state_pkey")),
     )
     op.create_table(

@@ -115,18 +115,17 @@ async def test_a_stop_in_the_middle_of_the_stream_ends_with_0_and_loses_nothing(
 async def test_a_worker_that_slept_while_its_partitions_moved_writes_nothing_and_goes_on_as_a_member(
     site: Site, kafka: EmbeddedKafka
 ) -> None:
-    messages = orders(1_200)
-    await deliver(site, kafka, messages[:600])
+    messages = orders(3_600)
+    await deliver(site, kafka, messages[:3_000])
     sleeper = site.start(BATCH_MESSAGES="5")
     await site.has_read(50)
     await _put_to_sleep(site, sleeper)
-    slept_at = await site.read()
-    assert slept_at < 600
-    other = site.start(BATCH_MESSAGES="50")
+    assert await site.read() < 3_000
+    other = site.start(BATCH_MESSAGES="100")
     await site.is_shared_by(other)
-    await site.has_read(600)
+    await site.has_read(3_000)
     sleeper.signal(signal.SIGCONT)
-    await deliver(site, kafka, messages[600:])
+    await deliver(site, kafka, messages[3_000:])
     await site.is_shared_by(sleeper, other)
     await require_exactly(site, messages)
     assert (sleeper.stop(), other.stop()) == (0, 0)
@@ -134,8 +133,7 @@ async def test_a_worker_that_slept_while_its_partitions_moved_writes_nothing_and
 
 async def _put_to_sleep(site: Site, worker: WorkerProcess) -> None:
     """SIGSTOP between two transactions: one that is open keeps its locks until the database ends it, a minute later."""
-
-    async def asleep() -> bool:
+    for _ in range(1_000):
         worker.signal(signal.SIGSTOP)
         async with transaction(site.engine) as connection:
             busy = await connection.scalar(
@@ -144,11 +142,10 @@ async def _put_to_sleep(site: Site, worker: WorkerProcess) -> None:
                     WHERE datname = current_database() AND application_name = 'ingest-worker' AND state <> 'idle'
                 """)
             )
-        if busy:
-            worker.signal(signal.SIGCONT)
-        return not busy
-
-    await site.eventually(asleep, "a moment between two transactions")
+        if not busy:
+            return
+        worker.signal(signal.SIGCONT)
+    raise AssertionError("the worker is never between two transactions")
 
 
 # --- the database ---------------------------------------------------------------------------------------------------
@@ -281,6 +278,22 @@ async def test_messages_that_the_broker_has_deleted_unread_are_never_jumped_over
         "rejected": 0,
         "suppressed": 0,
     }
+
+
+@pytest.mark.kafka
+async def test_the_broker_restarts_in_the_middle_of_the_stream(site: Site, kafka: EmbeddedKafka) -> None:
+    """By a crash; the worker waits for it and goes on by itself."""
+    messages = orders(2_000)
+    await deliver(site, kafka, messages)
+    worker = site.start(BATCH_MESSAGES="5")
+    await site.has_read(100)
+    port = kafka.port
+    await asyncio.to_thread(kafka.kill)
+    assert await site.read() < len(messages)
+    await asyncio.to_thread(kafka.start)
+    assert kafka.port == port
+    await require_exactly(site, messages)
+    assert worker.stop() == 0
 
 
 @pytest.mark.kafka

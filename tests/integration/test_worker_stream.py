@@ -43,6 +43,7 @@ RATES: Final = (
 )
 SETTING: Final = Setting(base_currency="CNY", timezone="Asia/Shanghai", clock="event", rates=RATES)
 PARTITIONS: Final = 4
+IN_BINARY: Final = as_message(builders.a_feedback(), mode="binary")
 _CUSTOMERS: Final = histories.CUSTOMER_IDS
 _EVENTS: Final = 240
 _LAST: Final = datetime(2025, 12, 31, 15, 59, 59, tzinfo=UTC)

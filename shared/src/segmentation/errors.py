@@ -7,6 +7,7 @@ SegmentationError
 ├── RatesInvalid        an exchange-rate file cannot be loaded; names the line
 ├── PartitionLost       another worker owns the partition now: drop it, never retry the batch
 └── StoreUnavailable    the database cannot be reached or gave up: wait, then try again
+    └── NotReady        it is there, but no worker has brought a policy yet
 
 What is wrong with a *message* is no exception but a value, `events.Reject`: a bad message is
 ordinary, it is counted and kept, and nobody has to stop for it.
@@ -45,3 +46,7 @@ class PartitionLost(SegmentationError):
 
 class StoreUnavailable(SegmentationError):
     """The database is out of reach or refused the transaction; the same call may succeed later."""
+
+
+class NotReady(StoreUnavailable):
+    """The database is there, but nothing is in force yet; says what to start."""

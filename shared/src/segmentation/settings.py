@@ -76,8 +76,11 @@ class HouseSettings(BaseSettings):
 
 def _sentence(settings: type[BaseSettings], error: ValidationError) -> str:
     first = error.errors()[0]
-    name = str(first["loc"][0]).lower()
     expected = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        # Two settings that do not go together: the sentence names them itself.
+        return expected
+    name = str(first["loc"][0]).lower()
     expected = expected[:1].lower() + expected[1:]
     if first["type"] == "missing":
         return f"{name.upper()} is not set; {_first_sentence(settings, name)}"

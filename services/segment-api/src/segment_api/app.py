@@ -5,6 +5,7 @@ from fastapi_offline import FastAPIOffline
 
 from segment_api import problems
 from segment_api.context import Context
+from segment_api.documenting import complete_document
 from segment_api.limits import LimitBody
 from segment_api.routes import customers, health, ingest, tiers
 from segment_api.telemetry import CountRequests, Metrics
@@ -41,6 +42,7 @@ def create_app(context: Context) -> FastAPI:
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        redoc_url=None,  # its page asks the internet for a logo
     )
     app.state.context = context
     app.state.metrics = Metrics()
@@ -49,21 +51,5 @@ def create_app(context: Context) -> FastAPI:
         app.include_router(part.router)
     app.add_middleware(LimitBody)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
-    _describe_problems(app)
+    complete_document(app)
     return app
-
-
-def _describe_problems(app: FastAPI) -> None:
-    """Puts the shape of problems into the OpenAPI document, in place of FastAPI's own error shapes."""
-    made = app.openapi
-
-    def openapi() -> dict[str, object]:
-        document = made()
-        schemas = document["components"]["schemas"]
-        schemas["Problem"] = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= schemas["Problem"].pop("$defs", {})
-        for unused in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(unused, None)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

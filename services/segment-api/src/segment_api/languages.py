@@ -2,21 +2,24 @@
 
 from segmentation.policy import LANGUAGES
 
+_ANY = "*"
+
 
 def choose_language(accept_language: str | None) -> str:
-    """The best of our languages; English where none is wanted.
+    """The language wanted most, the first named of several; English where none of ours is wanted.
 
     >>> choose_language("fr, zh-CN;q=0.8, en;q=0.5")
     'zh'
     """
-    best, best_quality = LANGUAGES[0], 0.0
+    wanted: dict[str, float] = {}
     for item in (accept_language or "").split(","):
         tag, _, parameter = item.strip().partition(";")
         language = tag.strip().lower().partition("-")[0]
-        quality = _quality(parameter)
-        if language in LANGUAGES and quality > best_quality:
-            best, best_quality = language, quality
-    return best
+        wanted[language] = max(_quality(parameter), wanted.get(language, 0.0))
+    order = [language for language in wanted if language in LANGUAGES]
+    order += [language for language in LANGUAGES if language not in wanted]
+    best = max(order, key=lambda language: wanted.get(language, wanted.get(_ANY, 0.0)))
+    return best if wanted.get(best, wanted.get(_ANY, 0.0)) > 0 else LANGUAGES[0]
 
 
 def _quality(parameter: str) -> float:
@@ -24,6 +27,7 @@ def _quality(parameter: str) -> float:
     if name.strip().lower() != "q":
         return 1.0
     try:
-        return float(value)
+        quality = float(value)
     except ValueError:
         return 0.0
+    return quality if 0 <= quality <= 1 else 0.0

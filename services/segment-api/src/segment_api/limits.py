@@ -1,5 +1,7 @@
 """A limit on request bodies, kept before anything reads them."""
 
+import contextlib
+
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,4 +36,12 @@ class LimitBody:
                 raise problem
             return message
 
-        await self._app(scope, counting_receive, send)
+        async def guarded_send(message: Message) -> None:
+            # Whatever the application makes of the exception above, the answer is ours.
+            if received <= LARGEST_BODY_BYTES:
+                await send(message)
+
+        with contextlib.suppress(ProblemAnswer):
+            await self._app(scope, counting_receive, guarded_send)
+        if received > LARGEST_BODY_BYTES:
+            await answer(Request(scope), problem)(scope, receive, send)

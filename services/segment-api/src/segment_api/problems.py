@@ -6,13 +6,15 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from segmentation.errors import StoreUnavailable
+from segmentation.errors import NotReady, StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = "2"
+_UNREADABLE_BODY = "There was an error parsing the body"
+"""What FastAPI says of a body that its parser gave up on."""
 
 
 class InvalidField(BaseModel):
@@ -24,18 +26,6 @@ class InvalidField(BaseModel):
 
 class Problem(BaseModel):
     """An error answer (RFC 9457)."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "type": "about:blank",
-                "title": "Not Found",
-                "status": 404,
-                "detail": "No customer 'C-1042' is known.",
-                "instance": "/customers/C-1042/segment",
-            }
-        }
-    )
 
     type: str = Field("about:blank", description="Kind of problem; `about:blank` says no more than the title.")
     title: str = Field(description="The HTTP status in words.")
@@ -71,12 +61,30 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": _DESCRIPTIONS[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _EXAMPLES[status]}},
         }
         for status in statuses
     }
 
 
+def _example(status: int, detail: str, instance: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    return {
+        "type": "about:blank",
+        "title": _TITLES[status],
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        **more,
+    }
+
+
+_BAD_LIMIT = {"field": "query.limit", "problem": "Input should be greater than or equal to 1"}
+_EXAMPLES = {
+    404: _example(404, "No customer 'C-1042' is known.", "/customers/C-1042/segment"),
+    413: _example(413, "The body has more than 2097152 bytes; send less at a time.", "/customers/segments"),
+    422: _example(422, "query.limit: Input should be greater than or equal to 1", "/dead-letters", errors=[_BAD_LIMIT]),
+    503: _example(503, "The database is out of reach at the moment; try again shortly.", "/tiers"),
+}
 _SAID = {
     404: "There is nothing at this path; /docs lists what there is.",
     405: "This path does not take that method; /docs lists what there is.",
@@ -106,6 +114,17 @@ def answer(request: Request, problem: ProblemAnswer, errors: list[InvalidField] 
     )
 
 
+def _invalid_field(error: Mapping[str, Any]) -> InvalidField:
+    location, kind = error["loc"], error["type"]
+    if kind == "json_invalid":
+        problem = f"it is no valid JSON: {error['ctx']['error']} at character {location[-1]}"
+        return InvalidField(field="body", problem=problem)
+    if location == ("body",) and kind in ("model_attributes_type", "dict_type"):
+        problem = "a JSON object is expected, sent with Content-Type: application/json"
+        return InvalidField(field="body", problem=problem)
+    return InvalidField(field=".".join(map(str, location)), problem=error["msg"].removeprefix("Value error, "))
+
+
 def install(app: FastAPI) -> None:
     """Makes every error of the application a problem."""
 
@@ -115,20 +134,22 @@ def install(app: FastAPI) -> None:
 
     async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+        if error.detail == _UNREADABLE_BODY:
+            unreadable = InvalidField(field="body", problem="it cannot be read; JSON in UTF-8 is expected")
+            return answer(request, ProblemAnswer(422, f"body: {unreadable.problem}"), [unreadable])
         return answer(
             request, ProblemAnswer(error.status_code, _SAID.get(error.status_code, error.detail), headers=error.headers)
         )
 
     async def on_invalid_request(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-        errors = [
-            InvalidField(field=".".join(str(part) for part in each["loc"]) or "body", problem=each["msg"])
-            for each in error.errors()
-        ]
+        errors = [_invalid_field(each) for each in error.errors()]
         return answer(request, ProblemAnswer(422, f"{errors[0].field}: {errors[0].problem}"), errors[:20])
 
-    async def on_unavailable(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - says no more
-        detail = "The database is out of reach at the moment; try again shortly."
+    async def on_unavailable(request: Request, error: Exception) -> JSONResponse:
+        # Only our own sentence is passed on: a driver's may hold addresses.
+        away = "The database is out of reach at the moment; try again shortly."
+        detail = str(error) if isinstance(error, NotReady) else away
         return answer(request, ProblemAnswer(503, detail, headers={"Retry-After": _RETRY_SECONDS}))
 
     async def on_surprise(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - logged by the server

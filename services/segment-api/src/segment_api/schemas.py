@@ -1,9 +1,9 @@
 """The answers, as they go over the wire. Codes never change with the language, names do."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
 
 def _example(example: Any) -> ConfigDict:  # noqa: ANN401 - any JSON value
@@ -11,15 +11,27 @@ def _example(example: Any) -> ConfigDict:  # noqa: ANN401 - any JSON value
 
 
 def _utc_text(moment: datetime) -> str:
+    moment = moment.astimezone(UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a lone surrogate is no text; send valid Unicode") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
 Moment = Annotated[datetime, PlainSerializer(_utc_text, return_type=str)]
 Money = Annotated[str, Field(description="Decimal string with exactly the base currency's decimals.")]
 AsOf = Annotated[date, Field(description="The business day that the answer is computed for.")]
 
 
 class SegmentPart(BaseModel):
+    """The behaviour segment that a customer is in."""
+
     code: str = Field(description="Stable code.")
     name: str = Field(description="Name in the language of `Accept-Language` (en, zh).")
     since: date = Field(description="The business day since which it has been this one.")
@@ -28,6 +40,8 @@ class SegmentPart(BaseModel):
 
 
 class TierPart(BaseModel):
+    """The value tier, and what moves it."""
+
     effective: str = Field(description="The tier that counts: A, B, C or unrated.")
     computed: str = Field(description="The tier that the ranking of everyone gives right now.")
     since: date = Field(description="The business day since which the effective tier has stood.")
@@ -36,10 +50,14 @@ class TierPart(BaseModel):
 
 
 class RiskPart(BaseModel):
+    """How likely the customer is to leave."""
+
     churn_probability: float | None = Field(description="Of a model; null while none is active.")
 
 
 class ServiceLevelPart(BaseModel):
+    """What is to be done for a customer."""
+
     code: str = Field(description="Stable code.")
     name: str = Field(description="Name in the language of `Accept-Language` (en, zh).")
     dispatch_priority: int = Field(description="0 to 100; the highest goes first.", ge=0, le=100)
@@ -48,6 +66,8 @@ class ServiceLevelPart(BaseModel):
 
 
 class VersionsPart(BaseModel):
+    """What decided."""
+
     policy: int = Field(description="Version of the policy that decided.")
     model: int | None = Field(description="Version of the model that decided; null while none is active.")
 
@@ -184,7 +204,7 @@ class SegmentsQuestion(BaseModel):
 
     model_config = _example({"customer_ids": ["C-1042", "nobody"]})
 
-    customer_ids: list[str] = Field(max_length=10_000, description="Up to 10,000 customer ids.")
+    customer_ids: list[Text] = Field(max_length=10_000, description="Up to 10,000 customer ids.")
 
 
 class UnknownCustomer(BaseModel):
@@ -240,8 +260,8 @@ class TierCount(BaseModel):
 class ParetoPoint(BaseModel):
     """The best customers and what they make."""
 
-    customers_share: float
-    revenue_share: float
+    customers_share: float = Field(description="Share of the ranked customers, best first.")
+    revenue_share: float = Field(description="Share of the total that they make.")
 
 
 class TiersAnswer(BaseModel):
@@ -290,6 +310,8 @@ class EventCounts(BaseModel):
 
 
 class TiersFreshness(BaseModel):
+    """How far the cut-offs have come."""
+
     as_of: date | None = Field(description="The business day that the cut-offs were settled for.")
     current: bool = Field(description="True once the cut-offs cover every event applied.")
 
@@ -326,28 +348,29 @@ class IngestAnswer(BaseModel):
     events: EventCounts
     customers: int = Field(description="Known customers.")
     tiers: TiersFreshness
-    last_applied_at: Moment | None
+    last_applied_at: Moment | None = Field(description="When an event was last applied, by the machine's clock.")
+
+
+_DEAD_LETTER_EXAMPLE = {
+    "id": 17,
+    "reason": "schema",
+    "field": "amount",
+    "detail": "amount is '-5'; an amount is expected, 0 or more, ...",
+    "topic": "logistics.orders",
+    "partition": 3,
+    "offset": 1204,
+    "customer_id": "C-1042",
+    "event_id": "evt-881",
+    "recorded_at": "2026-11-22T08:15:30.120Z",
+}
 
 
 class DeadLetterAnswer(BaseModel):
     """A rejected message: why, and where it came from."""
 
-    model_config = _example(
-        {
-            "id": 17,
-            "reason": "schema",
-            "field": "amount",
-            "detail": "amount is '-5'; an amount is expected, 0 or more, ...",
-            "topic": "logistics.orders",
-            "partition": 3,
-            "offset": 1204,
-            "customer_id": "C-1042",
-            "event_id": "evt-881",
-            "recorded_at": "2026-11-22T08:15:30.120Z",
-        }
-    )
+    model_config = _example(_DEAD_LETTER_EXAMPLE)
 
-    id: int
+    id: int = Field(description="Under which the message is kept here.")
     reason: str = Field(description="Reason code, such as schema or unknown_currency.")
     field: str | None = Field(description="The field that is wrong, where it is one.")
     detail: str = Field(description="The field, its value, and what to send instead.")
@@ -356,11 +379,20 @@ class DeadLetterAnswer(BaseModel):
     offset: int
     customer_id: str | None = Field(description="As far as one could be read.")
     event_id: str | None = Field(description="As far as one could be read.")
-    recorded_at: Moment
+    recorded_at: Moment = Field(description="When it was refused, by the machine's clock.")
 
 
 class DeadLetterDetail(DeadLetterAnswer):
     """A rejected message with its bytes."""
+
+    model_config = _example(
+        _DEAD_LETTER_EXAMPLE
+        | {
+            "value_base64": "eyJldmVudF9pZCI6ImV2dC04ODEifQ==",
+            "value_text": '{"event_id":"evt-881"}',
+            "headers": [{"name": "trace", "value_base64": "YWJj"}],
+        }
+    )
 
     value_base64: str | None = Field(description="The bytes as received; null for an empty message.")
     value_text: str | None = Field(description="The same as text, where they are UTF-8.")
@@ -370,9 +402,15 @@ class DeadLetterDetail(DeadLetterAnswer):
 class DeadLettersAnswer(BaseModel):
     """Rejected messages, newest first."""
 
+    model_config = _example({"dead_letters": [_DEAD_LETTER_EXAMPLE], "next": "/dead-letters?limit=1&before=17"})
+
     dead_letters: list[DeadLetterAnswer]
     next: str | None = Field(description="Path of the next page; null on the last one.")
 
 
 class HealthAnswer(BaseModel):
-    status: str
+    """The service answers."""
+
+    model_config = _example({"status": "ready"})
+
+    status: str = Field(description="live, or ready.")

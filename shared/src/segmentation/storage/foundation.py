@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from segmentation import policy as policies
-from segmentation.errors import SettingInvalid, StartRefused, StoreUnavailable
+from segmentation.errors import NotReady, SettingInvalid, StartRefused
 from segmentation.ledger import House
 from segmentation.money import Rate, Rates
 from segmentation.policy import Policy
@@ -123,7 +123,7 @@ class Library:
         if version not in self._policies:
             source = await connection.scalar(_POLICY_SOURCE, {"version": version})
             if source is None:
-                raise StoreUnavailable("no policy is in force yet; start an ingest-worker, which brings one")
+                raise NotReady("No policy is in force yet; start an ingest-worker, which brings one.")
             self._policies[version] = policies.parse(source, version=version)
         return self._policies[version]
 

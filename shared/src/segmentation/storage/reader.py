@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -26,6 +27,7 @@ from segmentation.outcomes import Outcome, Partition
 from segmentation.storage.assessed import load_buckets, load_snapshots
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library
+from segmentation.tiering import TIERS
 
 TIERS_LAG = timedelta(seconds=1)
 """How far tiers may be behind the events applied before an answer is called stale."""
@@ -38,7 +40,7 @@ _MOMENT = text("""
     FROM house
 """)
 _IS_KNOWN = text("SELECT 1 FROM customers WHERE customer_id = :customer_id")
-_TIERS = text("SELECT as_of, overview FROM tier_state")
+_TIERS = text("SELECT as_of, overview FROM tier_state WHERE overview IS NOT NULL")
 _PARTITIONS = text("SELECT * FROM partitions ORDER BY topic, number")
 _COVERED = text("SELECT as_of, covered FROM tier_state")
 _LARGEST = text("SELECT customer_id FROM snapshots WHERE value > 0 ORDER BY value DESC, customer_id LIMIT :limit")
@@ -80,15 +82,16 @@ class PostgresReader:
             if due:
                 rolled = metrics.roll(await load_buckets(connection, due), as_of)
                 # As the sweep will find them; a reader stores nothing.
-                again = assessment.assess(rolled, snapshots, policy, now=now)
-                snapshots |= {snapshot.customer_id: snapshot for snapshot in again}
+                for again in assessment.assess(rolled, snapshots, policy, now=now):
+                    # Stored when it was, so that asking again gives the same answer.
+                    stored_at = snapshots[again.customer_id].updated_at
+                    snapshots[again.customer_id] = replace(again, updated_at=stored_at)
             policies = {
                 version: await self._library.policy(connection, version)
                 for version in {snapshot.policy_version for snapshot in snapshots.values()}
             }
-        stale = moment.tiers_as_of != as_of or (
-            moment.unsettled_since is not None and moment.asked_at - moment.unsettled_since > TIERS_LAG
-        )
+        behind = moment.unsettled_since is not None and moment.asked_at - moment.unsettled_since > TIERS_LAG
+        stale = behind or moment.tiers_as_of is None or moment.tiers_as_of < as_of
         known = {
             customer_id: Answer(as_of, snapshot, policies[snapshot.policy_version], stale)
             for customer_id, snapshot in snapshots.items()
@@ -109,7 +112,8 @@ class PostgresReader:
             if row is None:
                 moment = (await connection.execute(_MOMENT)).one()
                 policy = await self._library.policy(connection, moment.policy_version)
-                return TierOverview(None, policy.tiers.basis, 0, {"A": None, "B": None}, [], [])
+                nobody = [TierShare(tier, 0, 0) for tier in TIERS]
+                return TierOverview(None, policy.tiers.basis, 0, {"A": None, "B": None}, nobody, [])
         overview = row.overview
         return TierOverview(
             as_of=row.as_of,

@@ -203,11 +203,12 @@ tier_state = Table(
     "tier_state",
     metadata,
     Column("id", SmallInteger, primary_key=True, autoincrement=False, comment="always 1: the table has one row"),
-    Column("as_of", Date),
-    Column("policy_version", Integer, nullable=False),
-    Column("covered", BigInteger, nullable=False, comment="how many applied events the ranking covers"),
-    Column("overview", JSONB, nullable=False, comment="cut-offs, counts and shares"),
-    Column("settled_at", _MOMENT, nullable=False),
+    Column("attempt", BigInteger, nullable=False, comment="grows as each settling begins: fences off earlier ones"),
+    Column("as_of", Date, comment="this and the rest: null until the first settling has ended"),
+    Column("policy_version", Integer),
+    Column("covered", BigInteger, comment="how many applied events the ranking covers"),
+    Column("overview", JSONB, comment="cut-offs, counts and shares"),
+    Column("settled_at", _MOMENT),
 )
 
 changes = Table(

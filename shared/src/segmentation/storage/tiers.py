@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from segmentation import metrics, tiering
 from segmentation.fields import CustomerId
@@ -41,11 +41,16 @@ _STANDING = text("""
 """)
 _PARTITIONS = text("SELECT topic, number, applied FROM partitions")
 _VALUES = text("SELECT customer_id, value, computed_tier FROM snapshots ORDER BY customer_id")
+_BEGIN = text("""
+    -- A fence: raising the attempt waits for the open steps of an earlier settling and stops its later ones.
+    INSERT INTO tier_state AS stored (id, attempt) VALUES (1, 1)
+    ON CONFLICT (id) DO UPDATE SET attempt = stored.attempt + 1 RETURNING attempt
+""")
+_STILL_LATEST = text("SELECT attempt = :attempt FROM tier_state FOR SHARE")
 _PUBLISH = text("""
-    INSERT INTO tier_state (id, as_of, policy_version, covered, overview, settled_at)
-    VALUES (1, :as_of, :policy_version, :covered, CAST(:overview AS jsonb), :settled_at)
-    ON CONFLICT (id) DO UPDATE SET as_of = EXCLUDED.as_of, policy_version = EXCLUDED.policy_version,
-        covered = EXCLUDED.covered, overview = EXCLUDED.overview, settled_at = EXCLUDED.settled_at
+    UPDATE tier_state SET as_of = :as_of, policy_version = :policy_version, covered = :covered,
+        overview = CAST(:overview AS jsonb), settled_at = :settled_at
+    WHERE attempt = :attempt RETURNING attempt
 """)
 _SETTLED = text("""
     -- What was applied while the ranking was at work is unsettled since that began, at the earliest.
@@ -56,6 +61,10 @@ _SETTLED = text("""
       AS given(topic, number, applied)
     WHERE stored.topic = given.topic AND stored.number = given.number AND stored.unsettled_since IS NOT NULL
 """)
+
+
+class _Overtaken(Exception):
+    """A later settling has begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +96,21 @@ async def sweep(engine: AsyncEngine, library: Library, today: date | None, *, no
 
 
 async def settle(engine: AsyncEngine, library: Library, today: date | None, *, now: datetime) -> bool:
-    """Ranks everyone as of one moment and moves those who crossed a cut-off."""
+    """Ranks everyone as of one moment and moves those who crossed a cut-off.
+
+    Two of these can overlap when a keeper loses its place without noticing: each begins by raising the attempt, and
+    every later step of the earlier one finds that and gives up.
+    """
+    async with transaction(engine) as connection:
+        if not await _is_wanted(connection, today):
+            return False
+        attempt = int(await connection.scalar(_BEGIN) or 0)
     async with transaction(engine, isolation="REPEATABLE READ") as connection:
         state = await load_state(connection)
         as_of = today or state.as_of
-        if as_of is None:
-            return False
         asked = {"as_of": as_of, "policy_version": state.policy_version}
         moment = (await connection.execute(_STANDING, asked)).one()
-        if moment.due or moment.settled == moment.wanted:
+        if moment.due:
             return False
         policy = await library.policy(connection, state.policy_version)
         rows = (await connection.execute(_VALUES)).all()
@@ -107,12 +122,15 @@ async def settle(engine: AsyncEngine, library: Library, today: date | None, *, n
             np.array([RANK[Tier(row.computed_tier)] for row in rows], dtype=np.int64),
         )
     ranking = tiering.rank(standing.values, standing.customer_ids, policy.tiers)
-    await _move_crossers(engine, library, today, standing, ranking, now=now)
+    try:
+        await _move_crossers(engine, library, today, standing, ranking, attempt=attempt, now=now)
+    except _Overtaken:
+        return False
+    overview = json.dumps(_overview(standing, ranking, policy))
+    settled = {"attempt": attempt, "covered": standing.covered, "overview": overview, "settled_at": moment.at}
     async with transaction(engine) as connection:
-        overview = json.dumps(_overview(standing, ranking, policy))
-        await connection.execute(
-            _PUBLISH, asked | {"covered": standing.covered, "overview": overview, "settled_at": moment.at}
-        )
+        if await connection.scalar(_PUBLISH, asked | settled) is None:
+            return False
         await connection.execute(
             _SETTLED,
             {
@@ -125,6 +143,17 @@ async def settle(engine: AsyncEngine, library: Library, today: date | None, *, n
     return True
 
 
+async def _is_wanted(connection: AsyncConnection, today: date | None) -> bool:
+    """Whether anything has happened since the last settling, and nothing is due that has to come first."""
+    state = await load_state(connection)
+    as_of = today or state.as_of
+    if as_of is None:
+        return False
+    asked = {"as_of": as_of, "policy_version": state.policy_version}
+    moment = (await connection.execute(_STANDING, asked)).one()
+    return not moment.due and moment.settled != moment.wanted
+
+
 async def _move_crossers(
     engine: AsyncEngine,
     library: Library,
@@ -132,8 +161,10 @@ async def _move_crossers(
     standing: _Standing,
     ranking: Ranking,
     *,
+    attempt: int,
     now: datetime,
 ) -> None:
+    """Gives the customers whose tier is another their new one."""
     ranks = ranking.tiers(len(standing.customer_ids))
     crossers: Mapping[CustomerId, Tier] = {
         standing.customer_ids[row]: TIERS[ranks[row]] for row in np.flatnonzero(ranks != standing.ranks).tolist()
@@ -142,6 +173,8 @@ async def _move_crossers(
     for start in range(0, len(ordered), _CROSSERS_AT_ONCE):
         some = ordered[start : start + _CROSSERS_AT_ONCE]
         async with transaction(engine) as connection:
+            if not await connection.scalar(_STILL_LATEST, {"attempt": attempt}):
+                raise _Overtaken
             await lock_customers(connection, some)
             # Read after the locks: the event clock may have moved on, and days close with what then stood.
             state = await load_state(connection)

@@ -13,6 +13,7 @@ from segmentation.fields import CustomerId, read_customer_id
 router = APIRouter(tags=["customers"])
 
 _NOT_MODIFIED = {"description": "Nothing has changed since the answer with that `ETag`."}
+_SHOWN = 100
 AskedFor = Annotated[str, Path(description="The customer's id, as in the events.", examples=["C-1042"])]
 
 
@@ -81,7 +82,7 @@ def _asked(text: str) -> CustomerId:
 
 
 def _unknown(customer_id: str) -> ProblemAnswer:
-    return ProblemAnswer(404, f"No customer {customer_id!r} is known.")
+    return ProblemAnswer(404, f"No customer {customer_id[:_SHOWN]!r} is known.")
 
 
 def _matches(if_none_match: str | None, tag: str) -> bool:

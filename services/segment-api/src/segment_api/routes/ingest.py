@@ -1,5 +1,6 @@
 """What becomes of messages: progress, counts, and what was refused."""
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -12,6 +13,8 @@ from segmentation.events import RejectReason
 router = APIRouter(tags=["ingestion"])
 
 _GREATEST_ID = 2**63 - 1
+_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+_SHOWN = 100
 
 
 @router.get(
@@ -54,13 +57,14 @@ async def read_dead_letters(
 @router.get(
     "/dead-letters/{letter_id}",
     summary="One rejected message with its bytes",
-    responses=problems.responses(404, 422, 503),
+    responses=problems.responses(404, 503),
 )
 async def read_dead_letter(
     context: InContext,
-    letter_id: Annotated[int, Path(ge=1, le=_GREATEST_ID, description="As listed.")],
+    letter_id: Annotated[str, Path(description="As listed.", examples=["17"])],
 ) -> schemas.DeadLetterDetail:
-    letter = await context.reader.dead_letter(letter_id)
+    known = _ID.fullmatch(letter_id) and int(letter_id) <= _GREATEST_ID
+    letter = await context.reader.dead_letter(int(letter_id)) if known else None
     if letter is None:
-        raise ProblemAnswer(404, f"No dead letter {letter_id} is there.")
+        raise ProblemAnswer(404, f"No dead letter {letter_id[:_SHOWN]!r} is there.")
     return presenting.present_dead_letter_detail(letter)
