@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.contract.test_api_harness import PROBLEM_TYPE, Api, everything_in, running
+from tests.support.api import PROBLEM_TYPE, Api, everything_in, running
 from tests.support.builders import (
     a_cancellation,
     a_complaint,

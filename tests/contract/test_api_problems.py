@@ -8,7 +8,7 @@ from typing import Any, Final
 import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.contract.test_api_harness import (
+from tests.support.api import (
     JSON_TYPE,
     PROBLEM_TYPE,
     Api,

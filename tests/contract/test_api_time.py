@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.contract.test_api_harness import Api, running
+from tests.support.api import Api, running
 from tests.support.builders import a_complaint, a_feedback, a_return, an_order
 from tests.support.ledgers import NO_GRACE
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -18,7 +17,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
-import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.builders import as_message
@@ -323,51 +321,3 @@ def everything_in(value: Any) -> Iterator[Any]:
     inside: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for each in inside:
         yield from everything_in(each)
-
-
-# --- and that the check bites ---------------------------------------------------------------------------------------
-
-_SCHEMA: Final = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "integer", "minimum": 1},
-        "day": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
-        "names": {"type": "array", "items": {"$ref": "#/names/Name"}, "maxItems": 2},
-        "counts": {"type": "object", "additionalProperties": {"type": "number"}},
-    },
-    "required": ["id", "day"],
-}
-_NAMES: Final = {"names": {"Name": {"type": "string", "enum": ["a", "b"]}}}
-
-
-@pytest.mark.parametrize(
-    "fitting",
-    [
-        '{"id": 1, "day": null}',
-        '{"id": 7, "day": "2026-01-01", "names": ["b", "a"], "counts": {"x": 1, "y": 0.5}}',
-    ],
-)
-def test_a_value_as_its_schema_says_has_no_misfits(fitting: str) -> None:
-    assert list(misfits(json.loads(fitting), _SCHEMA, _NAMES)) == []
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ("[]", "$: [] is no object"),
-        ('{"day": null}', "$.id: missing"),
-        ('{"id": true, "day": null}', "$.id: True is no integer"),
-        ('{"id": 0, "day": null}', "$.id: 0 is beyond 1"),
-        ('{"id": 1, "day": "today"}', "$.day: 'today' is none of 2 choices"),
-        ('{"id": 1, "day": null, "names": ["c"]}', "$.names[0]: 'c' is none of ['a', 'b']"),
-        ('{"id": 1, "day": null, "names": ["a", "a", "a"]}', "$.names: ['a', 'a', 'a'] is beyond 2"),
-        ('{"id": 1, "day": null, "counts": {"x": "1"}}', "$.counts.x: '1' is no number"),
-        ('{"id": 1, "day": null, "more": 1}', "$.more: not in the document"),
-    ],
-)
-def test_a_value_that_is_otherwise_has_its_misfit_named(wrong: str, said: str) -> None:
-    assert list(misfits(json.loads(wrong), _SCHEMA, _NAMES)) == [said]
-
-
-def test_a_keyword_that_nobody_checks_is_a_misfit() -> None:
-    assert list(misfits(1, {"multipleOf": 2}, {})) == ["$: nobody checks the keyword multipleOf"]
