@@ -18,8 +18,12 @@ def upgrade() -> None:
         sa.Column("customer_id", sa.Text(collation="C"), nullable=False),
         sa.Column("payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("recorded_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("transaction", sa.BigInteger(), nullable=False, comment="pg_current_xact_id, for readers"),
+        sa.Column("position", sa.BigInteger(), nullable=True, comment="its place in the feed; null until it has one"),
         sa.PrimaryKeyConstraint("sequence", name=op.f("changes_pkey")),
+        sa.UniqueConstraint("position", name=op.f("changes_position_key")),
+    )
+    op.create_index(
+        "changes_unplaced_idx", "changes", ["sequence"], unique=False, postgresql_where=sa.text("position IS NULL")
     )
     op.create_table(
         "customers",
@@ -69,7 +73,12 @@ def upgrade() -> None:
         sa.Column("value", sa.LargeBinary(), nullable=True),
         sa.Column("headers", sa.Text(), nullable=True, comment="as received, JSON, values in base64; null without any"),
         sa.Column("recorded_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=True, comment="its place in the feed; null until it has one"),
         sa.PrimaryKeyConstraint("id", name=op.f("dead_letters_pkey")),
+        sa.UniqueConstraint("position", name=op.f("dead_letters_position_key")),
+    )
+    op.create_index(
+        "dead_letters_unplaced_idx", "dead_letters", ["id"], unique=False, postgresql_where=sa.text("position IS NULL")
     )
     op.create_table(
         "events",
@@ -97,6 +106,13 @@ def upgrade() -> None:
         sa.Column("day", sa.Date(), nullable=False),
         sa.Column("scaled_rate", sa.Numeric(), nullable=False, comment="10^-12 base units for one unit"),
         sa.PrimaryKeyConstraint("currency", "day", name=op.f("exchange_rates_pkey")),
+    )
+    op.create_table(
+        "feeds",
+        sa.Column("name", sa.Text(), nullable=False, comment="the table that it is a feed of"),
+        sa.Column("placed", sa.BigInteger(), nullable=False, comment="the last position given"),
+        sa.Column("relayed", sa.BigInteger(), nullable=False, comment="the last position that is on the topic"),
+        sa.PrimaryKeyConstraint("name", name=op.f("feeds_pkey")),
     )
     op.create_table(
         "house",
@@ -256,10 +272,13 @@ def downgrade() -> None:
     op.drop_table("partitions")
     op.drop_table("orders")
     op.drop_table("house")
+    op.drop_table("feeds")
     op.drop_table("exchange_rates")
     op.drop_table("events")
+    op.drop_index("dead_letters_unplaced_idx", table_name="dead_letters", postgresql_where=sa.text("position IS NULL"))
     op.drop_table("dead_letters")
     op.drop_table("day_buckets")
     op.drop_table("customers")
+    op.drop_index("changes_unplaced_idx", table_name="changes", postgresql_where=sa.text("position IS NULL"))
     op.drop_table("changes")
     # ### end Alembic commands ###

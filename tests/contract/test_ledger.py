@@ -39,7 +39,7 @@ from tests.support.oracle import Message, Setting
 
 from segmentation.errors import PartitionLost
 from segmentation.fields import CustomerId
-from segmentation.ledger import Batch, Claim, PartitionProgress
+from segmentation.ledger import Batch, Claim, PartitionProgress, Place
 from segmentation.outcomes import Partition
 from segmentation.storage.engine import create_engine
 from segmentation.tiering import Tier
@@ -208,9 +208,9 @@ async def test_only_the_owner_notes_where_a_partition_ends(make: Make) -> None:
 async def test_one_at_a_time_leads(make: Make) -> None:
     """A second keeper waits until the first has gone."""
     store = await make()
-    async with store.ledger.leading() as first, store.ledger.leading() as second:
+    async with store.ledger.leading(Place.KEEPER) as first, store.ledger.leading(Place.KEEPER) as second:
         assert [await first(), await second(), await first()] == [True, False, True]
-    async with store.ledger.leading() as third:
+    async with store.ledger.leading(Place.KEEPER) as third:
         assert await third()
 
 

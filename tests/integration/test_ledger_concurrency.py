@@ -30,7 +30,7 @@ from tests.support.ledgers import (
 from tests.support.oracle import Message, Oracle, Setting
 
 from segmentation.errors import PartitionLost, StoreUnavailable
-from segmentation.ledger import Receipt
+from segmentation.ledger import Place, Receipt
 from segmentation.outcomes import Partition
 from segmentation.storage import assessed
 from segmentation.storage import ledger as postgres_ledger
@@ -138,7 +138,7 @@ async def test_workers_and_keepers_never_wait_for_each_other_in_a_circle(
             await worker.read(messages[start : start + 10], partitions=partitions)
 
     async def keep(store: PostgresStore) -> None:
-        async with store.ledger.leading() as leads:
+        async with store.ledger.leading(Place.KEEPER) as leads:
             while not done.is_set():
                 if await leads():
                     await store.ledger.sweep(now=NOW, limit=3)
@@ -338,9 +338,9 @@ async def test_connections_killed_while_idle_are_replaced_unnoticed(store: Postg
 
 async def test_a_leader_whose_connection_is_killed_leads_no_more(store: PostgresStore, other: PostgresStore) -> None:
     """Its place is free for another, and asking it again says so."""
-    async with other.ledger.leading() as second:
+    async with other.ledger.leading(Place.KEEPER) as second:
         try:
-            async with store.ledger.leading() as first:
+            async with store.ledger.leading(Place.KEEPER) as first:
                 assert [await first(), await second()] == [True, False]
                 await other.rows(
                     "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'one'"

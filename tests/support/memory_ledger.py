@@ -22,7 +22,7 @@ from segmentation.counting import Counted, OrderKey, OrderState, Profile, Retrac
 from segmentation.errors import PartitionLost
 from segmentation.events import EventKey
 from segmentation.fields import CustomerId
-from segmentation.ledger import Batch, Claim, House, IngestStatus, PartitionStatus, Receipt
+from segmentation.ledger import Batch, Claim, House, IngestStatus, PartitionStatus, Place, Receipt
 from segmentation.ledger import TierOverview as Overview
 from segmentation.ledger import TierShare as Share
 from segmentation.metrics import BucketTable, Metrics
@@ -62,7 +62,7 @@ class MemoryLedger:
         self._dead_letters: list[tuple[Delivery, str]] = []
         self._event_day: date | None = None
         self._settled: tuple[date, int] | None = None
-        self._leader: object = None
+        self._leaders: dict[Place, object] = {}
         self._overview = Overview(None, policy.tiers.basis, 0, {"A": None, "B": None}, [], [])
 
     # --- the write side
@@ -82,15 +82,15 @@ class MemoryLedger:
                 self._partitions[partition].end_offset = end_offset
 
     @contextlib.asynccontextmanager
-    async def leading(self) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
-        place = object()
+    async def leading(self, place: Place) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+        candidate = object()
 
         async def held() -> bool:
-            self._leader = self._leader or place
-            return self._leader is place
+            return self._leaders.setdefault(place, candidate) is candidate
 
         yield held
-        self._leader = None if self._leader is place else self._leader
+        if self._leaders.get(place) is candidate:
+            del self._leaders[place]
 
     async def record(self, batch: Batch, *, owner: str, now: datetime) -> Receipt:
         rows = {partition: self._partitions.get(partition, _Partition()) for partition in batch.progress}

@@ -5,6 +5,7 @@ are kept by `storage` over PostgreSQL; the tests keep a write side in memory, he
 suite.
 """
 
+import enum
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -83,8 +84,8 @@ class Ledger(Protocol):
             StoreUnavailable: nothing is known to be recorded; claim again before reading again.
         """
 
-    def leading(self) -> AbstractAsyncContextManager[Callable[[], Awaitable[bool]]]:
-        """Stands for the one place of the keeper; yields a call that says whether it is held right now."""
+    def leading(self, place: "Place") -> AbstractAsyncContextManager[Callable[[], Awaitable[bool]]]:
+        """Stands for a place that only one can have; yields a call that says whether it is held right now."""
 
     async def sweep(self, *, now: datetime, limit: int) -> int:
         """Assesses up to `limit` customers whose snapshot has come due; returns how many there were."""
@@ -183,6 +184,49 @@ class DeadLetter:
     value: bytes | None = None
     headers: Sequence[tuple[str, str]] = ()
     """Values in base64."""
+
+
+class Feed(enum.StrEnum):
+    """What others follow, each a sequence of positions without holes."""
+
+    CHANGES = "changes"
+    DEAD_LETTERS = "dead_letters"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeAnnouncement:
+    """A change at its place in the feed."""
+
+    position: int
+    customer_id: CustomerId
+    payload: Mapping[str, Any]
+    recorded_at: datetime
+
+
+class Feeds(Protocol):
+    """What others are told, in order. All raise StoreUnavailable while the database is out of reach."""
+
+    async def place(self, feed: Feed, *, limit: int) -> int:
+        """Gives positions to up to `limit` rows that have none yet; returns how many there were."""
+
+    async def relayed(self, feed: Feed) -> int:
+        """The last position that was produced to the feed's topic."""
+
+    async def mark_relayed(self, feed: Feed, position: int) -> None:
+        """Remembers it; never goes back."""
+
+    async def changes_after(self, position: int, *, limit: int) -> Sequence[ChangeAnnouncement]:
+        """The next changes, in order of position."""
+
+    async def dead_letters_after(self, position: int, *, limit: int) -> Sequence[tuple[int, DeadLetter]]:
+        """The next rejected messages with their positions and bytes."""
+
+
+class Place(enum.IntEnum):
+    """What only one worker at a time may do; the values are keys of advisory locks."""
+
+    KEEPER = 7_315_002
+    RELAY = 7_315_003
 
 
 class Reader(Protocol):

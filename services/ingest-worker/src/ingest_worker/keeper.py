@@ -12,7 +12,7 @@ from datetime import datetime
 from ingest_worker import telemetry
 from ingest_worker.waiting import pause
 from segmentation.errors import StoreUnavailable
-from segmentation.ledger import Ledger
+from segmentation.ledger import Ledger, Place
 
 _SWEEP_CUSTOMERS = 500
 _PAUSE_SECONDS = 0.2
@@ -32,7 +32,7 @@ class Keeper:
         """Keeps until told to stop."""
         while not self._stop.is_set():
             try:
-                async with self._ledger.leading() as elected:
+                async with self._ledger.leading(Place.KEEPER) as elected:
                     while not self._stop.is_set():
                         if await elected():
                             await self._keep()

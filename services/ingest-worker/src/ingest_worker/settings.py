@@ -50,6 +50,10 @@ class WorkerSettings(HouseSettings):
     topic_complaints: Topic = Field("logistics.complaints", description="Topic of complaints.")
     topic_feedback: Topic = Field("logistics.feedback", description="Topic of feedback.")
     topic_customers: Topic = Field("logistics.customers", description="Topic of customer master data.")
+    topic_changes: Topic = Field("segmentation.changes", description="Topic that changes are announced on (compacted).")
+    topic_dead_letters: Topic = Field(
+        "segmentation.dead-letters", description="Topic that rejected messages are announced on."
+    )
     batch_messages: int = Field(2_000, ge=1, le=50_000, description="Most messages recorded in one transaction.")
     policy_file: Path | None = Field(
         None, description="Policy to put in force at the start; the one shipped with Tierline where not set."

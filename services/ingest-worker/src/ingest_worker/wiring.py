@@ -11,13 +11,15 @@ from importlib import resources
 from ingest_worker import telemetry
 from ingest_worker.consumer import Session, consume
 from ingest_worker.keeper import Keeper
+from ingest_worker.relay import Relay
 from ingest_worker.settings import WorkerSettings
 from segmentation.errors import SettingInvalid
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
+from segmentation.storage.feeds import PostgresFeeds
 from segmentation.storage.ledger import PostgresLedger
 
-_CONNECTIONS = 5  # the consumer's batch, its note of the ends, the keeper's lock and its work, one to spare
+_CONNECTIONS = 7  # the consumer's batch and its note of the ends, two locks held, keeper's and relay's work, one spare
 
 _GRACE_SECONDS = 20.0
 
@@ -59,6 +61,7 @@ async def run(settings: WorkerSettings) -> None:
                     consume(lambda: Session(settings, ledger, owner=owner, now=_now, stop=stop), stop=stop)
                 ),
                 group.create_task(Keeper(ledger, now=_now, stop=stop).run()),
+                group.create_task(Relay(settings, ledger, PostgresFeeds(engine), stop=stop).run()),
             ]
 
             def begin_to_stop() -> None:

@@ -33,8 +33,8 @@ _LOAD_BUCKETS = text(
 )
 _LOAD_SNAPSHOTS = text("SELECT * FROM snapshots WHERE customer_id = ANY(CAST(:customer_ids AS text[]))")
 _RECORD_CHANGES = text("""
-    INSERT INTO changes (customer_id, payload, transaction)
-    SELECT given.customer_id, CAST(given.payload AS jsonb), CAST(CAST(pg_current_xact_id() AS text) AS bigint)
+    INSERT INTO changes (customer_id, payload)
+    SELECT given.customer_id, CAST(given.payload AS jsonb)
     FROM unnest(CAST(:customer_ids AS text[]), CAST(:payloads AS text[])) AS given(customer_id, payload)
 """)
 

@@ -17,7 +17,7 @@ from segmentation.envelopes import Headers
 from segmentation.errors import PartitionLost
 from segmentation.events import TYPE_NAMES, EventKey, FeedbackGiven
 from segmentation.fields import CustomerId
-from segmentation.ledger import Batch, Claim, House, Receipt
+from segmentation.ledger import Batch, Claim, House, Place, Receipt
 from segmentation.outcomes import AcceptedEvent, Outcome, Partition, Settled
 from segmentation.storage import counted as counted_state
 from segmentation.storage import tables, tiers
@@ -76,9 +76,8 @@ _MOVE_AS_OF = text("""
 """)
 _AS_OF = text("SELECT as_of FROM house")
 
-_KEEPER_LOCK = 7_315_002
-_TRY_KEEPER_LOCK = text(f"SELECT pg_try_advisory_lock({_KEEPER_LOCK})")
-_FREE_KEEPER_LOCK = text(f"SELECT pg_advisory_unlock({_KEEPER_LOCK})")
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(CAST(:place AS bigint))")
+_FREE_LOCK = text("SELECT pg_advisory_unlock(CAST(:place AS bigint))")
 _STILL_ALIVE = text("SELECT true")
 
 
@@ -174,7 +173,7 @@ class PostgresLedger:
         return Receipt(counts, len(touched.customers), changes)
 
     @contextlib.asynccontextmanager
-    async def leading(self) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+    async def leading(self, place: Place) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
         # A session's advisory lock: PostgreSQL frees it when the connection ends, however the process does.
         with translated_failures():
             async with self._engine.connect() as connection:
@@ -186,14 +185,17 @@ class PostgresLedger:
                     nonlocal held
                     with translated_failures():
                         # Asking also finds out whether the connection, and the lock with it, still lives.
-                        held = bool(await connection.scalar(_STILL_ALIVE if held else _TRY_KEEPER_LOCK))
+                        if held:
+                            await connection.execute(_STILL_ALIVE)
+                        else:
+                            held = bool(await connection.scalar(_TRY_LOCK, {"place": int(place)}))
                     return held
 
                 try:
                     yield holds_lock
                 finally:
                     with contextlib.suppress(Exception):
-                        await connection.execute(_FREE_KEEPER_LOCK)
+                        await connection.execute(_FREE_LOCK, {"place": int(place)})
 
     async def sweep(self, *, now: datetime, limit: int) -> int:
         return await tiers.sweep(self._engine, self._library, self._today(now), now=now, limit=limit)

@@ -44,14 +44,14 @@ _TIERS = text("SELECT as_of, overview FROM tier_state WHERE overview IS NOT NULL
 _PARTITIONS = text("SELECT * FROM partitions ORDER BY topic, number")
 _COVERED = text("SELECT as_of, covered FROM tier_state")
 _LARGEST = text("SELECT customer_id FROM snapshots WHERE value > 0 ORDER BY value DESC, customer_id LIMIT :limit")
-_DEAD_LETTER_COLUMNS = 'id, topic, partition, "offset", reason, field, sentence, customer_id, event_id, recorded_at'
+DEAD_LETTER_COLUMNS = 'id, topic, partition, "offset", reason, field, sentence, customer_id, event_id, recorded_at'
 _DEAD_LETTERS = text(
-    f"SELECT {_DEAD_LETTER_COLUMNS} FROM dead_letters "  # noqa: S608 - names of our own
+    f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters "  # noqa: S608 - names of our own
     "WHERE (CAST(:reason AS text) IS NULL OR reason = :reason) "
     "AND (CAST(:before_id AS bigint) IS NULL OR id < :before_id) ORDER BY id DESC LIMIT :limit"
 )
 _DEAD_LETTER = text(
-    f"SELECT {_DEAD_LETTER_COLUMNS}, value, headers FROM dead_letters WHERE id = :id"  # noqa: S608 - names of our own
+    f"SELECT {DEAD_LETTER_COLUMNS}, value, headers FROM dead_letters WHERE id = :id"  # noqa: S608 - names of our own
 )
 
 
@@ -150,15 +150,12 @@ class PostgresReader:
     async def dead_letters(self, *, reason: str | None, before_id: int | None, limit: int) -> Sequence[DeadLetter]:
         async with self._reading() as connection:
             rows = await connection.execute(_DEAD_LETTERS, {"reason": reason, "before_id": before_id, "limit": limit})
-            return [_dead_letter(row) for row in rows]
+            return [dead_letter_from_row(row, whole=False) for row in rows]
 
     async def dead_letter(self, letter_id: int) -> DeadLetter | None:
         async with self._reading() as connection:
             row = (await connection.execute(_DEAD_LETTER, {"id": letter_id})).one_or_none()
-            if row is None:
-                return None
-            headers = [(name, value) for name, value in json.loads(row.headers or "[]")]
-            return _dead_letter(row, value=row.value, headers=headers)
+            return None if row is None else dead_letter_from_row(row, whole=True)
 
     async def ping(self) -> Mapping[str, Any]:
         async with self._reading() as connection:
@@ -176,12 +173,9 @@ class PostgresReader:
         return as_of
 
 
-def _dead_letter(
-    row: Any,  # noqa: ANN401 - a row of dead_letters
-    *,
-    value: bytes | None = None,
-    headers: Sequence[tuple[str, str]] = (),
-) -> DeadLetter:
+def dead_letter_from_row(row: Any, *, whole: bool) -> DeadLetter:  # noqa: ANN401 - a row of dead_letters
+    """A stored dead letter; `whole` with the bytes and headers of the message."""
+    headers = json.loads(row.headers or "[]") if whole else []
     return DeadLetter(
         id=row.id,
         partition=Partition(row.topic, row.partition),
@@ -192,6 +186,6 @@ def _dead_letter(
         customer_id=row.customer_id,
         event_id=row.event_id,
         recorded_at=row.recorded_at,
-        value=value,
-        headers=headers,
+        value=row.value if whole else None,
+        headers=[(name, value) for name, value in headers],
     )

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -218,7 +219,8 @@ changes = Table(
     Column("customer_id", _BYTES, nullable=False),
     Column("payload", JSONB, nullable=False),
     Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
-    Column("transaction", BigInteger, nullable=False, comment="pg_current_xact_id, for readers"),
+    Column("position", BigInteger, unique=True, comment="its place in the feed; null until it has one"),
+    Index("changes_unplaced_idx", "sequence", postgresql_where=text("position IS NULL")),
 )
 
 dead_letters = Table(
@@ -236,4 +238,14 @@ dead_letters = Table(
     Column("value", LargeBinary),
     Column("headers", Text, comment="as received, JSON, values in base64; null without any"),
     Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
+    Column("position", BigInteger, unique=True, comment="its place in the feed; null until it has one"),
+    Index("dead_letters_unplaced_idx", "id", postgresql_where=text("position IS NULL")),
+)
+
+feeds = Table(
+    "feeds",
+    metadata,
+    Column("name", Text, primary_key=True, comment="the table that it is a feed of"),
+    Column("placed", BigInteger, nullable=False, comment="the last position given"),
+    Column("relayed", BigInteger, nullable=False, comment="the last position that is on the topic"),
 )

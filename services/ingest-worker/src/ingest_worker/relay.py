@@ -1,0 +1,127 @@
+"""Tells the world: changes and rejected messages go to their topics, at least once, per customer in order.
+
+Laws: a position is marked as relayed only once the broker has acknowledged it and all before it; one elected
+worker relays, and two at once would only repeat themselves. Consumers drop what they have by `sequence`.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable, Iterable
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from ingest_worker import telemetry
+from ingest_worker.settings import WorkerSettings
+from ingest_worker.waiting import pause
+from segmentation.errors import StoreUnavailable
+from segmentation.ledger import ChangeAnnouncement, DeadLetter, Feed, Feeds, Ledger, Place
+
+SCHEMA_VERSION = "1"
+"""Of the messages on both topics; see docs/events.md."""
+
+_AT_ONCE = 500
+_IDLE_SECONDS = 0.2
+_RETRY_SECONDS = 2.0
+_LARGEST_REQUEST_BYTES = 1024 * 1024
+_LARGEST_VALUE_BYTES = 900_000
+"""Of a dead letter's own bytes; with its headers it has to fit into what a broker takes by default."""
+
+KafkaMessage = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+"""Key, value, headers."""
+
+
+class Relay:
+    """Stands for election, and relays while elected."""
+
+    def __init__(self, settings: WorkerSettings, ledger: Ledger, feeds: Feeds, *, stop: asyncio.Event) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._feeds = feeds
+        self._stop = stop
+
+    async def run(self) -> None:
+        """Relays until told to stop."""
+        while not self._stop.is_set():
+            try:
+                async with self._ledger.leading(Place.RELAY) as elected:
+                    while not self._stop.is_set() and not await elected():
+                        await pause(_RETRY_SECONDS, unless=self._stop)
+                    if not self._stop.is_set():
+                        await self._relay_while(elected)
+            except (KafkaError, StoreUnavailable, OSError) as error:
+                telemetry.warn("relay.waiting", error=type(error).__name__, detail=str(error))
+                await pause(_RETRY_SECONDS, unless=self._stop)
+
+    async def _relay_while(self, elected: Callable[[], Awaitable[bool]]) -> None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.kafka_bootstrap_servers,
+            enable_idempotence=True,  # a retry neither doubles nor overtakes
+            linger_ms=5,
+            max_request_size=_LARGEST_REQUEST_BYTES,
+            **self._settings.security,
+        )
+        await producer.start()
+        try:
+            while not self._stop.is_set() and await elected():
+                changes = await self._relay_changes(producer)
+                letters = await self._relay_dead_letters(producer)
+                if not changes and not letters:
+                    await pause(_IDLE_SECONDS, unless=self._stop)
+        finally:
+            await producer.stop()
+
+    async def _relay_changes(self, producer: AIOKafkaProducer) -> int:
+        await self._feeds.place(Feed.CHANGES, limit=_AT_ONCE)
+        after = await self._feeds.relayed(Feed.CHANGES)
+        changes = await self._feeds.changes_after(after, limit=_AT_ONCE)
+        await _produce(producer, self._settings.topic_changes, map(change_message, changes))
+        if changes:
+            await self._feeds.mark_relayed(Feed.CHANGES, changes[-1].position)
+        return len(changes)
+
+    async def _relay_dead_letters(self, producer: AIOKafkaProducer) -> int:
+        await self._feeds.place(Feed.DEAD_LETTERS, limit=_AT_ONCE)
+        after = await self._feeds.relayed(Feed.DEAD_LETTERS)
+        letters = await self._feeds.dead_letters_after(after, limit=_AT_ONCE)
+        await _produce(
+            producer, self._settings.topic_dead_letters, (dead_letter_message(letter) for _, letter in letters)
+        )
+        if letters:
+            await self._feeds.mark_relayed(Feed.DEAD_LETTERS, letters[-1][0])
+        return len(letters)
+
+
+async def _produce(producer: AIOKafkaProducer, topic: str, messages: Iterable[KafkaMessage]) -> None:
+    acknowledged = [
+        await producer.send(topic, key=key, value=value, headers=headers) for key, value, headers in messages
+    ]
+    await asyncio.gather(*acknowledged)
+
+
+def change_message(change: ChangeAnnouncement) -> KafkaMessage:
+    """A change as it goes to its topic, under the customer's id."""
+    body = {"schema": int(SCHEMA_VERSION), "sequence": change.position, **change.payload}
+    return change.customer_id.encode(), json.dumps(body, ensure_ascii=False).encode(), []
+
+
+def dead_letter_message(letter: DeadLetter) -> KafkaMessage:
+    """A rejected message as it goes to its topic: its own bytes and headers, and in ours why and where from."""
+    value = letter.value
+    whole = value is None or len(value) <= _LARGEST_VALUE_BYTES
+    ours = {
+        "schema": SCHEMA_VERSION,
+        "id": str(letter.id),
+        "reason": letter.reason,
+        "field": letter.field_name or "",
+        "detail": letter.sentence,
+        "topic": letter.partition.topic,
+        "partition": str(letter.partition.number),
+        "offset": str(letter.offset),
+        "value-omitted": "" if whole else "true",
+    }
+    headers = [(f"tierline-{name}", text.encode()) for name, text in ours.items() if text]
+    theirs = [(name, base64.b64decode(encoded)) for name, encoded in letter.headers] if whole else []
+    key = letter.customer_id.encode() if letter.customer_id else None
+    return key, value if whole else None, headers + theirs

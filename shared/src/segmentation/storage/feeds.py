@@ -1,0 +1,88 @@
+"""Feeds without holes: changes and dead letters in an order that no later commit can slip into.
+
+Laws: a row gets its position only once it is committed, from one counter, under a lock; so whoever
+has read up to a position has missed nothing before it. Of one customer, positions follow the order
+in which its changes were made: the customer is locked while its sequence numbers are drawn.
+
+Reading by `sequence > last` would lose what commits late with a lower number.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from segmentation.ledger import ChangeAnnouncement, DeadLetter, Feed
+from segmentation.storage.engine import transaction
+from segmentation.storage.reader import DEAD_LETTER_COLUMNS, dead_letter_from_row
+
+_OPEN = text("""
+    INSERT INTO feeds (name, placed, relayed) VALUES (:name, 0, 0) ON CONFLICT DO NOTHING
+""")
+_LOCK = text("SELECT placed, relayed FROM feeds WHERE name = :name FOR UPDATE")
+_MARK_PLACED = text("UPDATE feeds SET placed = :placed WHERE name = :name")
+_MARK_RELAYED = text("UPDATE feeds SET relayed = :relayed WHERE name = :name AND relayed < :relayed")
+_PLACE: dict[Feed, TextClause] = {
+    Feed.CHANGES: text("""
+        UPDATE changes AS stored SET position = :placed + numbered.place
+        FROM (SELECT sequence, row_number() OVER (ORDER BY sequence) AS place FROM changes
+              WHERE position IS NULL ORDER BY sequence LIMIT :limit) AS numbered
+        WHERE stored.sequence = numbered.sequence
+    """),
+    Feed.DEAD_LETTERS: text("""
+        UPDATE dead_letters AS stored SET position = :placed + numbered.place
+        FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM dead_letters
+              WHERE position IS NULL ORDER BY id LIMIT :limit) AS numbered
+        WHERE stored.id = numbered.id
+    """),
+}
+_CHANGES_AFTER = text("""
+    SELECT position, customer_id, payload, recorded_at FROM changes
+    WHERE position > :after ORDER BY position LIMIT :limit
+""")
+_DEAD_LETTERS_AFTER = text(
+    f"SELECT position, {DEAD_LETTER_COLUMNS}, value, headers FROM dead_letters "  # noqa: S608 - names of our own
+    "WHERE position > :after ORDER BY position LIMIT :limit"
+)
+
+
+class PostgresFeeds:
+    """`segmentation.ledger.Feeds` over PostgreSQL."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def place(self, feed: Feed, *, limit: int) -> int:
+        async with transaction(self._engine) as connection:
+            await connection.execute(_OPEN, {"name": feed})
+            placed = (await connection.execute(_LOCK, {"name": feed})).one().placed
+            result = await connection.execute(_PLACE[feed], {"placed": placed, "limit": limit})
+            if result.rowcount:
+                await connection.execute(_MARK_PLACED, {"name": feed, "placed": placed + result.rowcount})
+            return int(result.rowcount)
+
+    async def relayed(self, feed: Feed) -> int:
+        async with transaction(self._engine) as connection:
+            await connection.execute(_OPEN, {"name": feed})
+            return int((await connection.execute(_LOCK, {"name": feed})).one().relayed)
+
+    async def mark_relayed(self, feed: Feed, position: int) -> None:
+        async with transaction(self._engine) as connection:
+            await connection.execute(_MARK_RELAYED, {"name": feed, "relayed": position})
+
+    async def changes_after(self, position: int, *, limit: int) -> Sequence[ChangeAnnouncement]:
+        async with transaction(self._engine) as connection:
+            return [
+                ChangeAnnouncement(row.position, row.customer_id, row.payload, row.recorded_at)
+                for row in await _after(connection, _CHANGES_AFTER, position, limit)
+            ]
+
+    async def dead_letters_after(self, position: int, *, limit: int) -> Sequence[tuple[int, DeadLetter]]:
+        async with transaction(self._engine) as connection:
+            rows = await _after(connection, _DEAD_LETTERS_AFTER, position, limit)
+            return [(row.position, dead_letter_from_row(row, whole=True)) for row in rows]
+
+
+async def _after(connection: AsyncConnection, statement: TextClause, position: int, limit: int) -> Sequence[Any]:
+    return (await connection.execute(statement, {"after": position, "limit": limit})).all()
