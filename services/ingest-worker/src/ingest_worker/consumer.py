@@ -13,10 +13,17 @@ from datetime import datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, NoOffsetForPartitionError
+from aiokafka.errors import (
+    CommitFailedError,
+    CorruptRecordException,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+)
 
 from ingest_worker import telemetry
 from ingest_worker.batches import assemble
+from ingest_worker.lenient import read_leniently
 from ingest_worker.settings import WorkerSettings
 from ingest_worker.waiting import pause
 from segmentation.errors import PartitionLost, StoreUnavailable
@@ -36,7 +43,8 @@ class PositionOutOfRange(Exception):
     """The ledger's next offset is not to be had at the broker any more, or not yet."""
 
 
-_PASSING = (KafkaError, StoreUnavailable, PartitionLost, PositionOutOfRange, OSError)
+_UNPARSED = (CorruptRecordException, UnicodeDecodeError)
+_PASSING = (KafkaError, StoreUnavailable, PartitionLost, PositionOutOfRange, OSError, UnicodeDecodeError)
 """What a new session may not meet again."""
 
 
@@ -49,6 +57,8 @@ async def consume(new_session: Callable[[], "Session"], *, stop: asyncio.Event) 
             await session.run()
         except _PASSING as error:
             wait = _FIRST_WAIT_SECONDS if session.recorded else min(2 * wait, _LONGEST_WAIT_SECONDS)
+            if isinstance(error, _UNPARSED):
+                read_leniently()
             telemetry.warn("session.ended", error=type(error).__name__, detail=str(error), next_try_in_seconds=wait)
             await pause(wait, unless=stop)
 
