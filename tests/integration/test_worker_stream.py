@@ -20,6 +20,7 @@ from tests.support import builders, histories
 from tests.support.builders import ABSENT, Event, as_json, as_message
 from tests.support.kafka import (
     COMPRESSIONS,
+    TOPIC_SETTINGS,
     Placed,
     produce,
     produce_in_transaction,
@@ -217,7 +218,7 @@ async def _deliver(servers: str, placed: Sequence[Placed], taken_back: Sequence[
 
 
 def _topics(site: Site) -> list[str]:
-    return [name for setting, name in site.settings.items() if setting.startswith("TOPIC_")]
+    return [site.settings[setting] for setting in TOPIC_SETTINGS]
 
 
 def _load_rates(site: Site) -> None:
@@ -345,7 +346,7 @@ async def test_a_header_name_that_is_not_utf_8_stops_nobody(site: Site, kafka: E
 async def test_topics_of_one_name_are_read_once(site: Site, kafka: EmbeddedKafka) -> None:
     """Any type travels on any topic, so an installation may have a single one."""
     only = site.settings["TOPIC_ORDERS"]
-    site.settings |= {setting: only for setting in site.settings if setting.startswith("TOPIC_")}
+    site.settings |= dict.fromkeys(TOPIC_SETTINGS, only)
     events = [builders.an_order(), builders.a_return(), builders.a_complaint(), builders.a_customer()]
     site.start()
     await produce(kafka.bootstrap_servers, spread(map(as_message, events), [only], PARTITIONS))

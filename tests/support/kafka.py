@@ -27,6 +27,8 @@ from segmentation.outcomes import Partition
 from .oracle import Message
 
 TOPIC_SETTINGS: Final = ("TOPIC_ORDERS", "TOPIC_RETURNS", "TOPIC_COMPLAINTS", "TOPIC_FEEDBACK", "TOPIC_CUSTOMERS")
+"""Of the topics that are read."""
+OUTPUT_SETTINGS: Final = ("TOPIC_CHANGES", "TOPIC_DEAD_LETTERS")
 COMPRESSIONS: Final = (None, "gzip", "snappy", "lz4", "zstd")
 _LONGEST_REQUEST: Final = 4 * 1024 * 1024
 
@@ -45,9 +47,10 @@ def require_distribution() -> KafkaDistribution:
 
 
 def new_topics(kafka: EmbeddedKafka, *, partitions: int) -> dict[str, str]:
-    """Creates one topic for each setting that names an input; by setting, under names nobody else has."""
+    """Creates one topic for each setting that names one; by setting, under names nobody else has."""
     suffix = uuid4().hex[:12]
-    names = {setting: f"{setting.removeprefix('TOPIC_').lower()}.{suffix}" for setting in TOPIC_SETTINGS}
+    settings = TOPIC_SETTINGS + OUTPUT_SETTINGS
+    names = {setting: f"{setting.removeprefix('TOPIC_').lower()}.{suffix}" for setting in settings}
     kafka.create_topics(dict.fromkeys(names.values(), partitions))
     return names
 

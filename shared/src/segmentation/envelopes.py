@@ -22,7 +22,7 @@ def unwrap(body: Any, headers: Headers) -> dict[str, Any]:  # noqa: ANN401 - any
     Raises:
         Refused: it is no object, or no CloudEvent of version 1.0 although it says it is one.
     """
-    binary = {name.lower().removeprefix(_PREFIX): value for name, value in headers if name.lower().startswith(_PREFIX)}
+    binary = {name.removeprefix(_PREFIX): value for name, value in headers if name.startswith(_PREFIX)}
     if binary.get("specversion") is not None:
         return _from_cloud_event({name: _text(value) for name, value in binary.items()}, body)
     if not isinstance(body, dict):

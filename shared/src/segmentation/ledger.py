@@ -182,7 +182,7 @@ class DeadLetter:
     event_id: str | None
     recorded_at: datetime
     value: bytes | None = None
-    headers: Sequence[tuple[str, str]] = ()
+    headers: Sequence[tuple[str, str | None]] = ()
     """Values in base64."""
 
 

@@ -8,6 +8,7 @@ rebalance, a broker or a database that was away.
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -114,9 +115,11 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def run(self) -> None:
         """Consumes until told to stop; an open batch is finished first."""
-        self._consumer.subscribe(self._topics, listener=self)
-        await self._consumer.start()
+        # By pattern, because a subscription by names waits for ever where one of the topics is not there yet.
+        wanted = "|".join(map(re.escape, self._topics))
+        self._consumer.subscribe(pattern=rf"(?:{wanted})\Z", listener=self)
         try:
+            await self._consumer.start()
             async with asyncio.TaskGroup() as group:
                 noting = group.create_task(self._note_ends())
                 await self._poll()
@@ -169,6 +172,9 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             {partition: end[topic_partition] for partition, topic_partition in assigned.items()}, owner=self._owner
         )
         telemetry.say("partitions.claimed", partitions=len(claims), owner=self._owner)
+        missing = set(self._topics) - await self._consumer.topics()
+        if missing:
+            telemetry.warn("topics.missing", topics=sorted(missing), remedy="create them, they are found by themselves")
 
     async def _record(self, batch: Batch) -> None:
         try:

@@ -28,7 +28,7 @@ _LARGEST_REQUEST_BYTES = 1024 * 1024
 _LARGEST_VALUE_BYTES = 900_000
 """Of a dead letter's own bytes; with its headers it has to fit into what a broker takes by default."""
 
-KafkaMessage = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+KafkaMessage = tuple[bytes | None, bytes, list[tuple[str, bytes]]]
 """Key, value, headers."""
 
 
@@ -122,6 +122,6 @@ def dead_letter_message(letter: DeadLetter) -> KafkaMessage:
         "value-omitted": "" if whole else "true",
     }
     headers = [(f"tierline-{name}", text.encode()) for name, text in ours.items() if text]
-    theirs = [(name, base64.b64decode(encoded)) for name, encoded in letter.headers] if whole else []
+    theirs = [(name, base64.b64decode(encoded or "")) for name, encoded in letter.headers] if whole else []
     key = letter.customer_id.encode() if letter.customer_id else None
-    return key, value if whole else None, headers + theirs
+    return key, (value or b"") if whole else b"", headers + theirs

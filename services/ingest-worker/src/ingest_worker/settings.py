@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from segmentation.settings import HouseSettings
 
@@ -58,6 +58,14 @@ class WorkerSettings(HouseSettings):
     policy_file: Path | None = Field(
         None, description="Policy to put in force at the start; the one shipped with Tierline where not set."
     )
+
+    @model_validator(mode="after")
+    def _never_reads_what_it_writes(self) -> Self:
+        for name in ("topic_changes", "topic_dead_letters"):
+            topic = getattr(self, name)
+            if topic in self.topics:
+                raise ValueError(f"{name.upper()} is {topic}, which is read as well; choose another topic to write to")
+        return self
 
     @property
     def topics(self) -> list[str]:

@@ -8,12 +8,14 @@ import socket
 from datetime import UTC, datetime
 from importlib import resources
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from ingest_worker import telemetry
 from ingest_worker.consumer import Session, consume
 from ingest_worker.keeper import Keeper
 from ingest_worker.relay import Relay
 from ingest_worker.settings import WorkerSettings
-from segmentation.errors import SettingInvalid
+from segmentation.errors import PolicyInvalid, SettingInvalid
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
 from segmentation.storage.feeds import PostgresFeeds
@@ -42,6 +44,14 @@ def read_policy(settings: WorkerSettings) -> str:
         raise SettingInvalid(f"POLICY_FILE is {settings.policy_file}: it cannot be read ({error})") from None
 
 
+async def _activate_policy(engine: AsyncEngine, settings: WorkerSettings) -> int:
+    source = read_policy(settings)
+    try:
+        return await foundation.activate_policy(engine, source)
+    except PolicyInvalid as error:
+        raise PolicyInvalid(f"POLICY_FILE is {settings.policy_file}: {error}") from None
+
+
 async def run(settings: WorkerSettings) -> None:
     """Runs the worker until SIGTERM or SIGINT: no more polling, finish or drop the batch, leave the group."""
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -50,7 +60,7 @@ async def run(settings: WorkerSettings) -> None:
     )
     try:
         await foundation.open_house(engine, settings.house)
-        version = await foundation.activate_policy(engine, read_policy(settings))
+        version = await _activate_policy(engine, settings)
         telemetry.say("worker.started", owner=owner, topics=settings.topics, policy=version)
         ledger = PostgresLedger(engine, settings.house)
         stop = asyncio.Event()

@@ -396,7 +396,7 @@ class DeadLetterDetail(DeadLetterAnswer):
 
     value_base64: str | None = Field(description="The bytes as received; null for an empty message.")
     value_text: str | None = Field(description="The same as text, where they are UTF-8.")
-    headers: list[dict[str, str]] = Field(description="Message headers: name, and value in base64.")
+    headers: list[dict[str, str | None]] = Field(description="Message headers: name, and value in base64.")
 
 
 class DeadLettersAnswer(BaseModel):

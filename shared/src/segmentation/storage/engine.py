@@ -29,13 +29,15 @@ def create_engine(database_url: str, *, application_name: str, pool_size: int) -
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error may be logged, a customer may not
         connect_args={
             "timeout": 10,
             "server_settings": {
                 "application_name": application_name,
                 "statement_timeout": "60s",
                 "lock_timeout": "30s",
-                "idle_in_transaction_session_timeout": "60s",
+                # A process that was stopped in mid-transaction frees its locks, one that holds a place frees that.
+                "idle_in_transaction_session_timeout": "15s",
                 "jit": "off",
             },
         },

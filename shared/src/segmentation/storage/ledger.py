@@ -77,7 +77,7 @@ _MOVE_AS_OF = text("""
 _AS_OF = text("SELECT as_of FROM house")
 
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(CAST(:place AS bigint))")
-_FREE_LOCK = text("SELECT pg_advisory_unlock(CAST(:place AS bigint))")
+_LEASE = text("SET idle_session_timeout = '10s'")
 _STILL_ALIVE = text("SELECT true")
 
 
@@ -174,10 +174,12 @@ class PostgresLedger:
 
     @contextlib.asynccontextmanager
     async def leading(self, place: Place) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
-        # A session's advisory lock: PostgreSQL frees it when the connection ends, however the process does.
+        # A session's advisory lock: PostgreSQL frees it when the connection ends, however the process does, and
+        # ends the connection of a holder that has not asked for a while, because it is stopped or cut off.
         with translated_failures():
             async with self._engine.connect() as connection:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.execute(_LEASE)
 
                 held = False
 
@@ -194,8 +196,9 @@ class PostgresLedger:
                 try:
                     yield holds_lock
                 finally:
+                    # The lock ends with the connection, which is not given back: its lease is not for others.
                     with contextlib.suppress(Exception):
-                        await connection.execute(_FREE_LOCK, {"place": int(place)})
+                        await connection.invalidate()
 
     async def sweep(self, *, now: datetime, limit: int) -> int:
         return await tiers.sweep(self._engine, self._library, self._today(now), now=now, limit=limit)
@@ -257,7 +260,7 @@ def headers_json(headers: Headers) -> str | None:
     """Headers as they are stored; None without any."""
     if not headers:
         return None
-    return json.dumps([[name, base64.b64encode(value or b"").decode()] for name, value in headers])
+    return json.dumps([[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers])
 
 
 async def _fingerprints(connection: AsyncConnection, keys: Iterable[EventKey]) -> dict[EventKey, bytes]:
