@@ -188,7 +188,7 @@ def test_every_error_is_documented_as_a_problem(operation: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("name", "statuses"),
     [
-        ("GET /customers/{customer_id}/segment", {"200", "304", "404", "503"}),
+        ("GET /customers/{customer_id}/segment", {"200", "304", "404", "422", "503"}),
         ("GET /customers/{customer_id}/metrics", {"200", "404", "503"}),
         ("POST /customers/segments", {"200", "413", "422", "503"}),
         ("GET /tiers", {"200", "503"}),
@@ -234,6 +234,9 @@ QUESTIONS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
         ("/customers/C-1/segment", {"headers": {"If-None-Match": "*"}}),
         ("/customers/nobody/segment", {}),
         ("/customers/no%20id/segment", {}),
+        ("/customers/C-1/segment?as_of=2020-01-01", {}),
+        ("/customers/C-1/segment?as_of=9999-12-31", {}),
+        ("/customers/C-1/segment?as_of=yesterday", {}),
     ],
     "GET /customers/{customer_id}/metrics": [
         ("/customers/C-1/metrics", {}),

@@ -35,7 +35,7 @@ from segmentation.tiering import TIERS
 @dataclass(slots=True)
 class _Partition:
     epoch: int = 0
-    owner: str = ""
+    owner: str | None = ""
     next_offset: int | None = None
     end_offset: int | None = None
     counts: Counter[Outcome] = field(default_factory=Counter)
@@ -91,6 +91,10 @@ class MemoryLedger:
         yield held
         if self._leaders.get(place) is candidate:
             del self._leaders[place]
+
+    async def release(self, *, owner: str) -> None:
+        for row in self._partitions.values():
+            row.owner = None if row.owner == owner else row.owner
 
     async def record(self, batch: Batch, *, owner: str, now: datetime) -> Receipt:
         rows = {partition: self._partitions.get(partition, _Partition()) for partition in batch.progress}

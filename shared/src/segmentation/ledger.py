@@ -73,6 +73,9 @@ class Ledger(Protocol):
     async def claim(self, partitions: Iterable[Partition], *, owner: str) -> Mapping[Partition, Claim]:
         """Takes partitions over; from then on every older claim to them is void."""
 
+    async def release(self, *, owner: str) -> None:
+        """Gives up whatever the owner holds, before it ends."""
+
     async def note_ends(self, end_offsets: Mapping[Partition, int], *, owner: str) -> None:
         """Keeps where the owner's partitions end at the broker, for whoever asks for the lag."""
 

@@ -23,6 +23,11 @@ from segmentation.money import format_minor, round_half_even
 
 WINDOWS: Final[Mapping[str, int]] = {"7d": 7, "30d": 30, "90d": 90, "365d": 365}
 _TOO_HEAVY: Final = int(sys.float_info.max) * 1_000
+DECISION_COLUMNS: Final = (
+    "orders", "gross_revenue", "gross_profit", "orders_with_cost", "orders_on_time", "orders_with_promise",
+    "returns", "returned_amount", "complaints",
+)  # fmt: skip
+"""What segments, tiers and service levels are decided by."""
 _SAFE_MAGNITUDE: Final = 2.0**62
 FAR_PAST: Final = 0
 FAR_FUTURE: Final = date.max.toordinal()
@@ -42,7 +47,7 @@ class BucketTable:
     """Where each customer's rows begin. Each has an empty row first, so nobody is without one."""
     days: Days
     columns: Mapping[str, Column]
-    """By the field names of `DayBucket`."""
+    """By the field names of `DayBucket`: all of them to show figures, DECISION_COLUMNS to decide by them."""
 
     @classmethod
     def of(cls, buckets: Mapping[CustomerId, Iterable[tuple[date, DayBucket]]]) -> "BucketTable":
@@ -68,6 +73,22 @@ class BucketTable:
             },
         )
 
+    @classmethod
+    def of_columns(
+        cls, customer_ids: Sequence[CustomerId], owners: Days, days: Days, columns: Mapping[str, Days]
+    ) -> "BucketTable":
+        """From columns with a row a bucket, in any order; `owners` are positions in the customer ids."""
+        everyone = np.arange(len(customer_ids), dtype=np.int64)
+        grouped = np.concatenate([everyone, owners])
+        order = np.argsort(grouped, kind="stable")
+        nothing = np.zeros(len(everyone), dtype=np.int64)
+        return cls(
+            customer_ids,
+            np.searchsorted(grouped[order], everyone),
+            np.concatenate([nothing + FAR_PAST, days])[order],
+            {name: summable(np.concatenate([nothing, values])[order]) for name, values in columns.items()},
+        )
+
     def sums(self, name: str, counted: npt.NDArray[np.bool_]) -> Column:
         """Per customer the sum of a column over the rows that are counted."""
         if not len(self.starts):
@@ -81,9 +102,14 @@ def column(values: Sequence[Any]) -> Column:
         array = np.array(values, dtype=np.int64)
     except OverflowError:
         return np.array(values, dtype=object)
+    return summable(array)
+
+
+def summable(array: Days) -> Column:
+    """The same numbers, of a type in which no sum of them can overflow."""
     # Summed as doubles, which round but never wrap; the bound is far enough from 2**63 for that.
     magnitude = float(np.abs(array.astype(np.float64)).sum())
-    return array if magnitude < _SAFE_MAGNITUDE else np.array(values, dtype=object)
+    return array if magnitude < _SAFE_MAGNITUDE else array.astype(object)
 
 
 def _fractions(values: Sequence[Any]) -> Column:
@@ -99,7 +125,7 @@ class Metrics:
     as_of: date
     customer_ids: Sequence[CustomerId]
     windows: Mapping[str, Mapping[str, Column]]
-    """Per window the summed columns of `DayBucket`, and `net_revenue`."""
+    """Per window the summed columns of the table, and `net_revenue`."""
     lifetime_orders: Column
     lifetime_net_revenue: Column
     first_order_day: Days
@@ -175,7 +201,7 @@ def roll(table: BucketTable, as_of: date) -> Metrics:
     past = table.days <= today
     for name, length in WINDOWS.items():
         inside = past & (table.days > today - length)
-        columns = {column: table.sums(column, inside) for column in DayBucket._fields}
+        columns = {column: table.sums(column, inside) for column in table.columns}
         columns["net_revenue"] = columns["gross_revenue"] - columns["returned_amount"]
         windows[name] = columns
     ordered = past & (table.columns["orders"] > 0)

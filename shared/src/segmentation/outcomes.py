@@ -193,7 +193,7 @@ def accept(
                 RejectReason.UNKNOWN_CURRENCY,
                 "currency",
                 f"currency is {event.currency}, which has no rate into {rates.base_currency} on or before "
-                f"{business_day}; load one with `ingest-worker load-rates`, then replay.",
+                f"{business_day}; load one with `ingest-worker load-rates`, then send the event again.",
             )
         amount = rates.convert(event.amount, rate)
         if isinstance(event, OrderPlaced) and event.cost is not None:

@@ -104,8 +104,9 @@ class Compares:
 
     def holds(self, facts: Facts) -> npt.NDArray[np.bool_]:
         numerator, denominator = self._columns(facts)
-        left = numerator * self.threshold.denominator
-        right = denominator * self.threshold.numerator
+        # Python's integers: a threshold of many digits must neither overflow nor wrap.
+        left = numerator.astype(object) * self.threshold.denominator
+        right = denominator.astype(object) * self.threshold.numerator
         compared = _OPERATORS[self.comparison](left, right)
         return np.asarray(compared & (denominator > 0), dtype=np.bool_)
 

@@ -6,6 +6,7 @@ Settings come from the environment and are read once, at the start of a process.
 import re
 import zoneinfo
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,6 +16,7 @@ from segmentation.ledger import House
 from segmentation.money import MINOR_UNITS
 
 _POSTGRES_URL = re.compile(r"postgres(ql)?(\+asyncpg)?://[^/\s]+/[^/\s]+")
+_HIGHEST_PORT = 65_535
 
 
 def _time_zone(name: str) -> str:
@@ -32,9 +34,17 @@ def _currency(code: str) -> str:
 
 
 def _database_url(url: SecretStr) -> SecretStr:
-    if not _POSTGRES_URL.fullmatch(url.get_secret_value()):
+    address = url.get_secret_value()
+    if not _POSTGRES_URL.fullmatch(address) or not _has_valid_port(address):
         raise ValueError("an address such as postgresql://user:password@host:5432/tierline is expected")
     return url
+
+
+def _has_valid_port(address: str) -> bool:
+    try:
+        return (urlsplit(address).port or 1) <= _HIGHEST_PORT
+    except ValueError:
+        return False
 
 
 class HouseSettings(BaseSettings):

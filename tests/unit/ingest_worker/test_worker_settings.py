@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from pathlib import Path
 from typing import Final
@@ -171,9 +172,35 @@ def test_security_by_password_is_what_the_client_wants(environment: pytest.Monke
 def test_security_without_encryption_makes_no_context(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")
     environment.setenv("KAFKA_SECURITY_SASL_MECHANISM", "PLAIN")
+    environment.setenv("KAFKA_SECURITY_USERNAME", "tierline")
+    environment.setenv("KAFKA_SECURITY_PASSWORD", SECRET)
     security = WorkerSettings.load().security
     assert security["sasl_mechanism"] == "PLAIN"
     assert "ssl_context" not in security
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "KAFKA_SECURITY_USERNAME is not set"),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SECURITY_USERNAME": "tierline"},
+            "KAFKA_SECURITY_PASSWORD is not set",
+        ),
+        ({"KAFKA_SECURITY_CA_FILE": "/nowhere/ca.pem"}, "KAFKA_SECURITY_CA_FILE is '/nowhere/ca.pem'"),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:99999"}, "KAFKA_BOOTSTRAP_SERVERS is '127.0.0.1:99999'"),
+        ({"DATABASE_URL": "postgresql://u:p@127.0.0.1:99999/t"}, "DATABASE_URL is set to something else"),
+        ({"TOPIC_CHANGES": "logistics.orders"}, "TOPIC_CHANGES is logistics.orders, which is read as well"),
+    ],
+    ids=["no user", "no password", "no file", "no port", "no database port", "reads what it writes"],
+)
+def test_settings_that_cannot_work_are_told_at_the_start(
+    environment: pytest.MonkeyPatch, settings: dict[str, str], told: str
+) -> None:
+    for name, value in settings.items():
+        environment.setenv(name, value)
+    with pytest.raises(SettingInvalid, match=re.escape(told)):
+        WorkerSettings.load()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -70,8 +70,8 @@ def sentence_of(event: dict[str, Any]) -> str:
     [
         (an_order(occurred_at="1989-12-31T23:59:59Z"), "1989-12-31", "correct"),
         (an_order(ordered_at="2026-03-02T12:00:00Z"), "2026-03-02", "check the sender's clock"),
-        (an_order(currency="USD"), "USD", "load one with `ingest-worker load-rates`, then replay"),
-        (a_return(currency="XAU"), "XAU", "load one with `ingest-worker load-rates`, then replay"),
+        (an_order(currency="USD"), "USD", "load one with `ingest-worker load-rates`, then send the event again"),
+        (a_return(currency="XAU"), "XAU", "load one with `ingest-worker load-rates`, then send the event again"),
     ],
     ids=["too_old", "future", "unknown_currency", "no money"],
 )

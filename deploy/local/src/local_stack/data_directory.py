@@ -76,7 +76,9 @@ class DataDirectory:
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write it whole."""
         fresh = self.path / f"{name}.new"
-        with fresh.open("w", encoding="utf-8") as file:
+        # Only for their owner: an address may hold a password.
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(content, file, indent=2)
             file.write("\n")
             file.flush()

@@ -15,7 +15,8 @@ _DEFAULT_PORT = 8080
 _HIGHEST_PORT = 65_535
 #: settings that the data is made with
 _LASTING = ("CLOCK", "BASE_CURRENCY", "BUSINESS_TIMEZONE")
-_REPLAYING = {"CLOCK": "event", "BASE_CURRENCY": "GBP"}
+BUNDLED_CURRENCY = "GBP"
+_REPLAYING = {"CLOCK": "event", "BASE_CURRENCY": BUNDLED_CURRENCY}
 _EMPTY = {"CLOCK": "system", "BASE_CURRENCY": "CNY"}
 #: the services' names for a secured Kafka, and librdkafka's
 _SECURITY = {
@@ -95,10 +96,10 @@ def choose_http_port(environment: Mapping[str, str], option: int | None) -> tupl
 def require_closed(environment: Mapping[str, str]) -> None:
     """Refuse to open an API without keys to the network by an oversight."""
     host = environment.get("HTTP_HOST") or LOOPBACK
-    if not (host == "localhost" or host.startswith("127.") or environment.get("AUTH")):
+    if not (host in ("localhost", "::1") or host.startswith("127.")):
         raise StackFailed(
             f"HTTP_HOST={host} would open the API to the network, and the local stack asks for no keys: "
-            "leave HTTP_HOST unset, or say AUTH=off as well if that is what you want."
+            "leave HTTP_HOST unset."
         )
 
 

@@ -105,6 +105,7 @@ class Stack:
             remembered = directory.read(_REMEMBERED)
             replaying = self._options.events is not None
             lasting = environments.lasting_settings(self._environment, remembered, replaying=replaying)
+            self._require_replayable(lasting)
             services = environments.service_environment(
                 self._environment,
                 database_url=database_url,
@@ -167,6 +168,15 @@ class Stack:
                 f"There is no file {self._options.events}: choose another with --data, or start with --no-replay."
             )
         return port
+
+    def _require_replayable(self, lasting: Mapping[str, str]) -> None:
+        bundled = self._options.events is not None and self._options.events.name == BUNDLED_EVENTS.name
+        chosen = self._environment.get("BASE_CURRENCY") or environments.BUNDLED_CURRENCY
+        if bundled and lasting.get("BASE_CURRENCY") != chosen:
+            raise StackFailed(
+                f"The data in {self._options.data_directory} is not in {environments.BUNDLED_CURRENCY}, so the bundled "
+                "events cannot be replayed into it: go on with --no-replay, or choose another --data-dir."
+            )
 
     def _uses_other_kafka(self) -> bool:
         return bool(self._environment.get("KAFKA_BOOTSTRAP_SERVERS")) and self._options.broker != "in-process"

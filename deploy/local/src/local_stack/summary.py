@@ -7,6 +7,7 @@ elsewhere the same text without frames.
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,10 @@ def print_outcome(console: Console, api: Api, status: IngestStatus, *, currency:
         console.print(_largest_table(console, api, largest, currency))
 
 
+def _without_password(url: str) -> str:
+    return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:…@", url)
+
+
 def print_addresses(console: Console, addresses: Addresses, *, auth: str, customer_ids: list[str]) -> None:
     """Where to look, and what to try."""
     one = customer_ids[0] if customer_ids else "C-1042"
@@ -51,7 +56,7 @@ def print_addresses(console: Console, addresses: Addresses, *, auth: str, custom
         f"API       {addresses.api}",
         f"docs      {addresses.api}/docs",
         f"Kafka     {addresses.kafka_bootstrap_servers}",
-        f"database  {addresses.database_url}",
+        f"database  {_without_password(addresses.database_url)} (with its password in stack.json)",
         "",
         "Try:",
         f"  curl -s {addresses.api}/customers/{one}/segment",

@@ -154,9 +154,10 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _claim(self) -> None:
         """Takes over what was assigned, and goes where the ledger says."""
         assigned = {Partition(*topic_partition): topic_partition for topic_partition in self._consumer.assignment()}
+        claims = dict(await self._ledger.claim(assigned, owner=self._owner))
+        # Asked after the claim, when no former owner can move on any more.
         first = await self._consumer.beginning_offsets(list(assigned.values()))
         end = await self._consumer.end_offsets(list(assigned.values()))
-        claims = dict(await self._ledger.claim(assigned, owner=self._owner))
         for partition, topic_partition in assigned.items():
             claim = claims[partition]
             position = first[topic_partition] if claim.next_offset is None else claim.next_offset
@@ -223,7 +224,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _positions(self) -> dict[Partition, int]:
         """Where the client goes on: past the last record, and past what carries none (transaction markers)."""
         positions: dict[Partition, int] = {}
-        for partition in self._claims:
+        for partition in list(self._claims):
             with contextlib.suppress(IllegalStateError):
                 positions[partition] = await self._consumer.position(TopicPartition(*partition))
         return positions

@@ -40,6 +40,8 @@ class Keeper:
                             await pause(_ELECTION_SECONDS, unless=self._stop)
             except StoreUnavailable as error:
                 telemetry.warn("keeper.waiting", detail=str(error))
+            except Exception:  # noqa: BLE001 - events go on being applied while somebody looks into this
+                telemetry.alarm("keeper.failed")
             await pause(_RETRY_SECONDS, unless=self._stop)
 
     async def _keep(self) -> None:

@@ -53,6 +53,9 @@ class Relay:
             except (KafkaError, StoreUnavailable, OSError) as error:
                 telemetry.warn("relay.waiting", error=type(error).__name__, detail=str(error))
                 await pause(_RETRY_SECONDS, unless=self._stop)
+            except Exception:  # noqa: BLE001 - events go on being applied while somebody looks into this
+                telemetry.alarm("relay.failed")
+                await pause(_RETRY_SECONDS, unless=self._stop)
 
     async def _relay_while(self, elected: Callable[[], Awaitable[bool]]) -> None:
         producer = AIOKafkaProducer(

@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, FilePath, SecretStr, model_validator
 
 from segmentation.settings import HouseSettings
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
+_HIGHEST_PORT = 65_535
 _SERVERS = re.compile(r"[^\s,:]+:[0-9]{1,5}(,[^\s,:]+:[0-9]{1,5})*")
 
 
@@ -19,7 +20,8 @@ def _topic(name: str) -> str:
 
 
 def _servers(servers: str) -> str:
-    if not _SERVERS.fullmatch(servers):
+    ports = [int(server.rpartition(":")[2]) for server in servers.split(",")] if _SERVERS.fullmatch(servers) else [0]
+    if not all(1 <= port <= _HIGHEST_PORT for port in ports):
         raise ValueError("host:port is expected, several separated by commas")
     return servers
 
@@ -36,7 +38,7 @@ class WorkerSettings(HouseSettings):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How the brokers are spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
     )
-    kafka_security_ca_file: Path | None = Field(None, description="PEM file of the authorities the brokers trust.")
+    kafka_security_ca_file: FilePath | None = Field(None, description="PEM file of the authorities the brokers trust.")
     kafka_security_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "SCRAM-SHA-512", description="SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
     )
@@ -58,6 +60,14 @@ class WorkerSettings(HouseSettings):
     policy_file: Path | None = Field(
         None, description="Policy to put in force at the start; the one shipped with Tierline where not set."
     )
+
+    @model_validator(mode="after")
+    def _names_its_user(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL"):
+            for name in ("kafka_security_username", "kafka_security_password"):
+                if getattr(self, name) is None:
+                    raise ValueError(f"{name.upper()} is not set; {self.kafka_security_protocol} needs it")
+        return self
 
     @model_validator(mode="after")
     def _never_reads_what_it_writes(self) -> Self:

@@ -81,6 +81,7 @@ async def run(settings: WorkerSettings) -> None:
 
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, begin_to_stop)
+        await ledger.release(owner=owner)
         telemetry.say("worker.stopped", owner=owner)
     finally:
         await engine.dispose()

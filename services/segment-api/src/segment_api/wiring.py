@@ -1,6 +1,7 @@
 """Puts the API together: the only place that reads the clock and knows which store there is."""
 
 import asyncio
+import socket
 from datetime import UTC, datetime
 
 import uvicorn
@@ -8,6 +9,7 @@ import uvicorn
 from segment_api.app import create_app
 from segment_api.context import Context
 from segment_api.settings import ApiSettings
+from segmentation.errors import SettingInvalid
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
 from segmentation.storage.reader import PostgresReader
@@ -19,6 +21,7 @@ def _now() -> datetime:
 
 async def serve(settings: ApiSettings) -> None:
     """Serves until SIGTERM or SIGINT; requests under way are answered first."""
+    listener = _listen(settings)
     engine = create_engine(
         settings.database_url.get_secret_value(),
         application_name="segment-api",
@@ -30,17 +33,31 @@ async def serve(settings: ApiSettings) -> None:
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(context),
-                host=settings.http_host,
-                port=settings.http_port,
                 log_level="info",
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=10,
             )
         )
-        await server.serve()
+        await server.serve(sockets=[listener])
     finally:
+        listener.close()
         await engine.dispose()
+
+
+def _listen(settings: ApiSettings) -> socket.socket:
+    """Takes the port before anything else is done.
+
+    Raises:
+        SettingInvalid: it cannot be had.
+    """
+    host, port = settings.http_host, settings.http_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2_048)
+    except OSError as error:
+        problem = f"HTTP_PORT is {port}: it cannot be had on {host} ({error.strerror}); choose another"
+        raise SettingInvalid(problem) from None
 
 
 def run(settings: ApiSettings) -> None:

@@ -9,16 +9,20 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from segmentation.errors import StoreUnavailable
+from segmentation.errors import StartRefused, StoreUnavailable
 
 _PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
 """SQLSTATE classes that a later try may not meet: connection, rollback, resources, locks, intervention, system."""
+
+_REFUSED_CLASSES = ("28", "3D")
+"""No such user or password, no such database: nothing that waiting mends."""
 
 
 def driver_url(database_url: str) -> str:
     """The address for SQLAlchemy's asyncpg dialect, from any usual spelling of a PostgreSQL address."""
     _, separator, rest = database_url.partition("://")
-    return f"postgresql+asyncpg{separator}{rest}"
+    # libpq's name of the option, as addresses are usually printed; the dialect has its own.
+    return f"postgresql+asyncpg{separator}{rest.replace('sslmode=', 'ssl=')}"
 
 
 def create_engine(database_url: str, *, application_name: str, pool_size: int) -> AsyncEngine:
@@ -65,17 +69,22 @@ def translated_failures() -> Any:  # noqa: ANN401 - a generator for contextlib
     try:
         yield
     except (DBAPIError, PoolTimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if _state(error)[:2] in _REFUSED_CLASSES:
+            said = str(getattr(error, "orig", error)).partition(": ")[2] or "access denied"
+            raise StartRefused(f"DATABASE_URL is refused by the database: {said}; correct it") from None
         if not _is_passing(error):
             raise
         raise StoreUnavailable(f"the database is not available: {type(error).__name__}") from error
 
 
+def _state(error: Exception) -> str:
+    """The SQLSTATE of an error; empty where it has none."""
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
+
+
 def _is_passing(error: Exception) -> bool:
+    if _state(error):
+        return _state(error)[:2] in _PASSING_CLASSES
     if isinstance(error, DBAPIError):
-        state = getattr(error.orig, "sqlstate", None)
-        if state is None:
-            return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
-        return bool(state[:2] in _PASSING_CLASSES)
-    if isinstance(error, asyncpg.PostgresError):
-        return str(error.sqlstate or "")[:2] in _PASSING_CLASSES
+        return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
     return True

@@ -28,7 +28,6 @@ _LOCK_HOUSE = text("SELECT * FROM house FOR UPDATE")
 _LATEST_POLICY = text("SELECT version, source FROM policies ORDER BY version DESC LIMIT 1")
 _ADD_POLICY = text("INSERT INTO policies (version, source) VALUES (:version, :source)")
 _ACTIVATE_POLICY = text("UPDATE house SET policy_version = :version")
-_EVERYONE_IS_DUE = text("UPDATE snapshots SET due_on = DATE '0001-01-01'")
 _POLICY_SOURCE = text("SELECT source FROM policies WHERE version = :version")
 _LOAD_RATES = text("SELECT currency, day, scaled_rate FROM exchange_rates")
 _RATES_CHANGED = text("UPDATE house SET rates_version = rates_version + 1")
@@ -76,7 +75,7 @@ async def load_state(connection: AsyncConnection) -> State:
 
 
 async def activate_policy(engine: AsyncEngine, source: str) -> int:
-    """Puts a policy in force unless it is already the latest; everyone is assessed anew by the sweep.
+    """Puts a policy in force unless it is already the latest; the sweep takes everyone assessed by another one.
 
     Raises:
         PolicyInvalid: it cannot be used; nothing changed.
@@ -90,7 +89,6 @@ async def activate_policy(engine: AsyncEngine, source: str) -> int:
         policies.parse(source, version=version)
         await connection.execute(_ADD_POLICY, {"version": version, "source": source})
         await connection.execute(_ACTIVATE_POLICY, {"version": version})
-        await connection.execute(_EVERYONE_IS_DUE)
         return version
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from segmentation import counting, outcomes
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.envelopes import Headers
-from segmentation.errors import PartitionLost
+from segmentation.errors import PartitionLost, StoreUnavailable
 from segmentation.events import TYPE_NAMES, EventKey, FeedbackGiven
 from segmentation.fields import CustomerId
 from segmentation.ledger import Batch, Claim, House, Place, Receipt
@@ -64,6 +64,14 @@ _ADVANCE = text("""
       AND stored.epoch = given.epoch AND stored.next_offset IS NOT DISTINCT FROM given.began
     RETURNING stored.topic, stored.number
 """)
+_LOCK_PARTITIONS = text("""
+    -- In one order for all who update several of them.
+    SELECT FROM partitions AS stored
+    JOIN unnest(CAST(:topics AS text[]), CAST(:numbers AS integer[])) AS given(topic, number)
+      ON stored.topic = given.topic AND stored.number = given.number
+    ORDER BY stored.topic, stored.number FOR UPDATE OF stored
+""")
+_RELEASE = text("UPDATE partitions SET owner = NULL WHERE owner = :owner")
 _NOTE_ENDS = text("""
     UPDATE partitions AS stored SET end_offset = given.end_offset
     FROM unnest(CAST(:topics AS text[]), CAST(:numbers AS integer[]), CAST(:end_offsets AS bigint[]))
@@ -108,16 +116,14 @@ class PostgresLedger:
             await connection.execute(_REPOSITION)
 
     async def note_ends(self, end_offsets: Mapping[Partition, int], *, owner: str) -> None:
+        places = _places(end_offsets)
         async with transaction(self._engine) as connection:
-            await connection.execute(
-                _NOTE_ENDS,
-                {
-                    "topics": [partition.topic for partition in end_offsets],
-                    "numbers": [partition.number for partition in end_offsets],
-                    "end_offsets": list(end_offsets.values()),
-                    "owner": owner,
-                },
-            )
+            await connection.execute(_LOCK_PARTITIONS, places)
+            await connection.execute(_NOTE_ENDS, places | {"end_offsets": list(end_offsets.values()), "owner": owner})
+
+    async def release(self, *, owner: str) -> None:
+        async with transaction(self._engine) as connection:
+            await connection.execute(_RELEASE, {"owner": owner})
 
     async def record(self, batch: Batch, *, owner: str, now: datetime) -> Receipt:
         """Records the whole effect of a batch.
@@ -147,7 +153,10 @@ class PostgresLedger:
             )
             # 2
             new = await _insert_events(connection, judgement.candidates)
-            settled = outcomes.settle(judgement, new=new, known=await _fingerprints(connection, judgement.keys - new))
+            known = await _fingerprints(connection, judgement.keys - new)
+            if judgement.candidates.keys() - new - known.keys():
+                raise StoreUnavailable("events went while this batch looked for them; it is read again")
+            settled = outcomes.settle(judgement, new=new, known=known)
             # 3
             touched = counting.touched(settled.applied)
             first_heard = await _add_customers(connection, settled.applied)
@@ -218,6 +227,11 @@ class PostgresLedger:
             await connection.execute(_MOVE_AS_OF, {"day": max(accepted.occurred_day for accepted in applied)})
         as_of: date | None = await connection.scalar(_AS_OF)
         return as_of
+
+
+def _places(partitions: Iterable[Partition]) -> dict[str, list[Any]]:
+    listed = list(partitions)
+    return {"topics": [each.topic for each in listed], "numbers": [each.number for each in listed]}
 
 
 async def _insert_events(connection: AsyncConnection, candidates: Mapping[EventKey, AcceptedEvent]) -> set[EventKey]:
@@ -310,12 +324,13 @@ async def _advance(
     partitions = sorted(batch.progress)
     progress = [batch.progress[partition] for partition in partitions]
     counts = [settled.counts.get(partition, Counter()) for partition in partitions]
+    places = _places(partitions)
+    await connection.execute(_LOCK_PARTITIONS, places)
     held = await connection.execute(
         _ADVANCE,
-        {
+        places
+        | {
             "owner": owner,
-            "topics": [partition.topic for partition in partitions],
-            "numbers": [partition.number for partition in partitions],
             "epochs": [each.claim.epoch for each in progress],
             "begins": [each.claim.next_offset for each in progress],
             "next_offsets": [each.next_offset for each in progress],

@@ -24,7 +24,7 @@ from segmentation.ledger import (
 )
 from segmentation.metrics import Metrics
 from segmentation.outcomes import Outcome, Partition
-from segmentation.storage.assessed import load_buckets, load_snapshots
+from segmentation.storage.assessed import load_buckets, load_decision_columns, load_snapshots
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library
 from segmentation.tiering import TIERS
@@ -78,9 +78,13 @@ class PostgresReader:
             snapshots = await load_snapshots(connection, customer_ids)
             if as_of is None:
                 return Answers(None, {}, policy)
-            due = [customer_id for customer_id, snapshot in snapshots.items() if snapshot.due_on <= as_of]
+            due = [
+                customer_id
+                for customer_id, snapshot in snapshots.items()
+                if snapshot.due_on <= as_of or snapshot.policy_version != policy.version
+            ]
             if due:
-                rolled = metrics.roll(await load_buckets(connection, due), as_of)
+                rolled = metrics.roll(await load_decision_columns(connection, due), as_of)
                 # As the sweep will find them; a reader stores nothing.
                 for again in assessment.assess(rolled, snapshots, policy, now=now):
                     # Stored when it was, so that asking again gives the same answer.

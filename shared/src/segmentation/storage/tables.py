@@ -197,6 +197,7 @@ snapshots = Table(
     Column("policy_version", Integer, ForeignKey("policies.version"), nullable=False),
     Column("updated_at", _MOMENT, nullable=False),
     Index(None, "due_on"),
+    Index(None, "policy_version"),
     postgresql_with={"fillfactor": "70"},
 )
 

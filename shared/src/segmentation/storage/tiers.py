@@ -4,6 +4,7 @@ Laws: a tier is decided only here, by a look at everyone at one moment; the rank
 applied events it covers; only customers whose tier moved are touched.
 """
 
+import asyncio
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -27,20 +28,29 @@ from segmentation.tiering import RANK, TIERS, Ranking, Tier
 _CROSSERS_AT_ONCE = 1_000
 _PARETO_STEPS = 20
 
-_DUE = text("""
-    SELECT customer_id FROM snapshots WHERE due_on <= :as_of ORDER BY due_on, customer_id LIMIT :limit
-""")
-_STANDING = text("""
+_IS_DUE = "(due_on <= :as_of OR policy_version < :policy_version OR policy_version > :policy_version)"
+_DUE = text(f"SELECT customer_id FROM snapshots WHERE {_IS_DUE} LIMIT :limit")  # noqa: S608 - a constant of our own
+_STANDING = text(f"""
     -- All of one moment: what everyone is worth, how much of the stream that covers, what was settled last.
     SELECT (SELECT coalesce(sum(applied), 0)::bigint FROM partitions) AS covered,
-           (SELECT count(*) FROM snapshots WHERE due_on <= :as_of) AS due,
+           EXISTS (SELECT FROM snapshots WHERE {_IS_DUE}) AS due,
            (SELECT row(as_of, policy_version, covered)::text FROM tier_state) AS settled,
            row(CAST(:as_of AS date), CAST(:policy_version AS integer),
                (SELECT coalesce(sum(applied), 0)::bigint FROM partitions))::text AS wanted,
            clock_timestamp() AS at
-""")
+""")  # noqa: S608 - a constant of our own
 _PARTITIONS = text("SELECT topic, number, applied FROM partitions")
+_LARGEST_PACKED = 2**62
 _VALUES = text("SELECT customer_id, value, computed_tier FROM snapshots ORDER BY customer_id")
+_PACKED_VALUES = text(f"""
+    -- Everyone in one row: ids by line, values and tiers packed, in byte order of the ids.
+    SELECT string_agg(customer_id, E'\n') AS customer_ids,
+           string_agg(int8send(CASE WHEN abs(value) < {_LARGEST_PACKED} THEN value::bigint ELSE 0 END), '') AS values,
+           string_agg(int2send(position(left(computed_tier, 1) IN 'ABCu')::smallint), '') AS tiers,
+           coalesce(bool_or(abs(value) >= {_LARGEST_PACKED}), false) AS large
+    FROM (SELECT customer_id, value, computed_tier FROM snapshots ORDER BY customer_id) AS ordered
+""")  # noqa: S608 - a constant of our own
+_LOCK_PARTITIONS = text("SELECT FROM partitions ORDER BY topic, number FOR UPDATE")
 _BEGIN = text("""
     -- A fence: raising the attempt waits for the open steps of an earlier settling and stops its later ones.
     INSERT INTO tier_state AS stored (id, attempt) VALUES (1, 1)
@@ -87,11 +97,14 @@ async def sweep(engine: AsyncEngine, library: Library, today: date | None, *, no
         as_of = today or state.as_of
         if as_of is None:
             return 0
-        due = (await connection.scalars(_DUE, {"as_of": as_of, "limit": limit})).all()
+        asked = {"as_of": as_of, "policy_version": state.policy_version, "limit": limit}
+        due = (await connection.scalars(_DUE, asked)).all()
         if due:
             await lock_customers(connection, due)
+            # Read again after the locks: somebody else may have moved the event clock, and these customers with it.
+            state = await load_state(connection)
             policy = await library.policy(connection, state.policy_version)
-            await assess_customers(connection, due, as_of=as_of, policy=policy, now=now)
+            await assess_customers(connection, due, as_of=today or state.as_of or as_of, policy=policy, now=now)
         return len(due)
 
 
@@ -113,15 +126,10 @@ async def settle(engine: AsyncEngine, library: Library, today: date | None, *, n
         if moment.due:
             return False
         policy = await library.policy(connection, state.policy_version)
-        rows = (await connection.execute(_VALUES)).all()
-        standing = _Standing(
-            moment.covered,
-            (await connection.execute(_PARTITIONS)).all(),
-            [row.customer_id for row in rows],
-            metrics.column([int(row.value or 0) for row in rows]),
-            np.array([RANK[Tier(row.computed_tier)] for row in rows], dtype=np.int64),
-        )
-    ranking = tiering.rank(standing.values, standing.customer_ids, policy.tiers)
+        applied = (await connection.execute(_PARTITIONS)).all()
+        standing = _Standing(moment.covered, applied, *await _everyone(connection))
+    # In a thread: at a million customers this takes long enough to hold up everything else here.
+    ranking = await asyncio.to_thread(tiering.rank, standing.values, standing.customer_ids, policy.tiers)
     try:
         await _move_crossers(engine, library, today, standing, ranking, attempt=attempt, now=now)
     except _Overtaken:
@@ -131,6 +139,7 @@ async def settle(engine: AsyncEngine, library: Library, today: date | None, *, n
     async with transaction(engine) as connection:
         if await connection.scalar(_PUBLISH, asked | settled) is None:
             return False
+        await connection.execute(_LOCK_PARTITIONS)
         await connection.execute(
             _SETTLED,
             {
@@ -141,6 +150,22 @@ async def settle(engine: AsyncEngine, library: Library, today: date | None, *, n
             },
         )
     return True
+
+
+async def _everyone(connection: AsyncConnection) -> tuple[Sequence[CustomerId], Column, Column]:
+    """Ids in byte order, values (0 for none) and computed tiers of all customers."""
+    packed = (await connection.execute(_PACKED_VALUES)).one()
+    if packed.large:
+        rows = (await connection.execute(_VALUES)).all()
+        return (
+            [row.customer_id for row in rows],
+            metrics.column([int(row.value or 0) for row in rows]),
+            np.array([RANK[Tier(row.computed_tier)] for row in rows], dtype=np.int64),
+        )
+    customer_ids = packed.customer_ids.split("\n") if packed.customer_ids else []
+    values = np.frombuffer(packed.values or b"", dtype=">i8").astype(np.int64)
+    ranks = np.frombuffer(packed.tiers or b"", dtype=">i2").astype(np.int64) - 1
+    return customer_ids, metrics.summable(values), ranks
 
 
 async def _is_wanted(connection: AsyncConnection, today: date | None) -> bool:

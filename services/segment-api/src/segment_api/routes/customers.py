@@ -1,9 +1,10 @@
 """Where customers stand."""
 
 import hashlib
+from datetime import date
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 
 from segment_api import presenting, problems, schemas
 from segment_api.context import InContext, InLanguage
@@ -23,19 +24,21 @@ AskedFor = Annotated[str, Path(description="The customer's id, as in the events.
     description="The one call a TMS needs. Send the `ETag` of the last answer as `If-None-Match` to learn cheaply "
     "that nothing has changed.",
     response_model=schemas.SegmentAnswer,
-    responses={**problems.responses(404, 503), 304: _NOT_MODIFIED},
+    responses={**problems.responses(404, 422, 503), 304: _NOT_MODIFIED},
 )
 async def read_segment(
     customer_id: AskedFor,
     context: InContext,
     language: InLanguage,
     if_none_match: Annotated[str | None, Header(description="`ETag` of an earlier answer.")] = None,
+    as_of: Annotated[date | None, Query(description="The current business day; no earlier answers are kept.")] = None,
 ) -> Response:
     asked = _asked(customer_id)
     answers = await context.reader.answers([asked], now=context.now())
     answer = answers.known.get(asked)
     if answer is None:
         raise _unknown(customer_id)
+    _require_today(as_of, answer.as_of)
     body = presenting.present_segment(answer, language).model_dump_json().encode()
     # The tag covers the whole answer, so as_of and the language too.
     tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
@@ -72,6 +75,13 @@ async def read_segments(
     asked = [read_customer_id(customer_id) for customer_id in question.customer_ids]
     answers = await context.reader.answers(filter(None, asked), now=context.now())
     return presenting.present_segments(answers, question.customer_ids, language)
+
+
+def _require_today(asked: date | None, today: date) -> None:
+    if asked is not None and asked > today:
+        raise ProblemAnswer(422, f"query.as_of: {asked} lies after the current business day, {today}.")
+    if asked is not None and asked < today:
+        raise ProblemAnswer(404, f"No answer was recorded for {asked}; only the current one, of {today}, is kept.")
 
 
 def _asked(text: str) -> CustomerId:
