@@ -27,8 +27,8 @@ class IngestStatus:
     lag: int | None
     #: the next offset to be read, by topic and partition
     next_offsets: dict[tuple[str, int], int]
-    #: whether a worker owns a partition
-    owned: bool
+    #: who reads the partitions; one that was killed stands here until another claims them
+    workers: frozenset[str]
     #: whether the cut-offs of the tiers cover every event
     tiers_current: bool
     customers: int
@@ -51,7 +51,7 @@ class IngestStatus:
                 for row in partitions
                 if row["next_offset"] is not None
             },
-            owned=any(row["worker"] is not None for row in partitions),
+            workers=frozenset(row["worker"] for row in partitions if row["worker"] is not None),
             tiers_current=answer["tiers"]["current"] is True,
             customers=int(answer["customers"]),
             as_of=answer["as_of"],

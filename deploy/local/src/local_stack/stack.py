@@ -260,8 +260,11 @@ class Stack:
             raise failure(log, f"{name} failed with exit code {code}")
 
     def _start_services(self, started: ExitStack, directory: DataDirectory, services: Mapping[str, str]) -> Api:
-        for name in ("ingest-worker", "segment-api"):
-            service = _Service(name, directory.logs / f"{name}.log", services, self._repository)
+        worker, server = (
+            _Service(name, directory.logs / f"{name}.log", services, self._repository)
+            for name in ("ingest-worker", "segment-api")
+        )
+        for service in (worker, server):
             service.start()
             self._watch(started, partial(getattr, service, "child"), service.stop, start_again=service.start)
         host = services["HTTP_HOST"]
@@ -270,7 +273,9 @@ class Stack:
         self._say("Starting the worker and the API …")
         self._await("the API to say that it is ready", api.is_ready, directory.logs / "segment-api.log")
         self._await(
-            "the worker to take its partitions", lambda: _owned(api.find_status()), directory.logs / "ingest-worker.log"
+            "the worker to take its partitions",
+            lambda: _claimed_by(worker.child.pid, api.find_status()),
+            directory.logs / "ingest-worker.log",
         )
         return api
 
@@ -340,8 +345,9 @@ def program(name: str) -> str:
     return found
 
 
-def _owned(status: IngestStatus | None) -> bool:
-    return status is not None and status.owned
+def _claimed_by(pid: int, status: IngestStatus | None) -> bool:
+    """Whether the worker of this process reads the partitions: its name holds its process id."""
+    return status is not None and any(f"-{pid}-" in worker for worker in status.workers)
 
 
 async def _awaited(answer: Awaitable[list[str]]) -> list[str]:
