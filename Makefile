@@ -49,4 +49,4 @@ constraints: $(READY) ## pin every dependency anew, with hashes
 	rm -rf $(VENV)-pins
 
 clean: ## remove the virtual environment and the local stack's data
-	rm -rf $(VENV) .stack
+	rm -rf $(VENV) .stack .stack-empty
