@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("dead_letters_pkey")),
         sa.UniqueConstraint("position", name=op.f("dead_letters_position_key")),
     )
+    op.create_index(op.f("dead_letters_event_id_idx"), "dead_letters", ["event_id"], unique=False)
     op.create_index(
         "dead_letters_unplaced_idx", "dead_letters", ["id"], unique=False, postgresql_where=sa.text("position IS NULL")
     )
@@ -87,8 +88,11 @@ def upgrade() -> None:
         sa.Column("event_id", sa.Text(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("customer_id", sa.Text(collation="C"), nullable=False),
+        sa.Column("order_id", sa.Text(collation="C"), nullable=True, comment="of orders, cancellations and deliveries"),
         sa.Column("occurred_at", sa.BigInteger(), nullable=False),
         sa.Column("business_day", sa.Date(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=True, comment="of orders and returns, as given"),
+        sa.Column("given_amount", sa.Numeric(), nullable=True, comment="of orders and returns, in that currency"),
         sa.Column("amount", sa.Numeric(), nullable=True, comment="converted, of orders and returns"),
         sa.Column("profit", sa.Numeric(), nullable=True, comment="converted, of orders with a cost"),
         sa.Column("score", sa.Numeric(), nullable=True, comment="of feedback"),
@@ -100,6 +104,7 @@ def upgrade() -> None:
         sa.Column("recorded_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("event_key", name=op.f("events_pkey")),
     )
+    op.create_index(op.f("events_business_day_idx"), "events", ["business_day"], unique=False)
     op.create_table(
         "exchange_rates",
         sa.Column("currency", sa.Text(), nullable=False),
@@ -276,8 +281,10 @@ def downgrade() -> None:
     op.drop_table("house")
     op.drop_table("feeds")
     op.drop_table("exchange_rates")
+    op.drop_index(op.f("events_business_day_idx"), table_name="events")
     op.drop_table("events")
     op.drop_index("dead_letters_unplaced_idx", table_name="dead_letters", postgresql_where=sa.text("position IS NULL"))
+    op.drop_index(op.f("dead_letters_event_id_idx"), table_name="dead_letters")
     op.drop_table("dead_letters")
     op.drop_table("day_buckets")
     op.drop_table("customers")

@@ -193,6 +193,8 @@ def test_every_error_is_documented_as_a_problem(operation: dict[str, Any]) -> No
         ("POST /customers/segments", {"200", "413", "422", "503"}),
         ("GET /tiers", {"200", "503"}),
         ("GET /ingest/status", {"200", "503"}),
+        ("GET /ingest/totals", {"200", "422", "503"}),
+        ("GET /events/{event_id}", {"200", "404", "503"}),
         ("GET /dead-letters", {"200", "422", "503"}),
         ("GET /dead-letters/{letter_id}", {"200", "404", "503"}),
         ("GET /health/live", {"200"}),
@@ -257,6 +259,16 @@ QUESTIONS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
         ("/dead-letters?limit=1&reason=empty", {}),
         ("/dead-letters?limit=0", {}),
         ("/dead-letters?reason=none", {}),
+    ],
+    "GET /ingest/totals": [
+        ("/ingest/totals?from=2026-01-01&to=2026-12-31", {}),
+        ("/ingest/totals?from=2026-03-02&to=2026-03-01", {}),
+        ("/ingest/totals?from=2026-03-01", {}),
+    ],
+    "GET /events/{event_id}": [
+        ("/events/order-1", {}),
+        ("/events/nobody", {}),
+        ("/events/" + "x" * 200, {}),
     ],
     "GET /dead-letters/{letter_id}": [
         ("/dead-letters/1", {}),

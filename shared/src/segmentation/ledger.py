@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Protocol
 
 from segmentation.assessment import Snapshot
@@ -189,6 +190,44 @@ class DeadLetter:
     """Values in base64."""
 
 
+@dataclass(frozen=True, slots=True)
+class EventFate:
+    """What became of an event id."""
+
+    event_id: str
+    applied: "AppliedEvent | None"
+    """None where no message of that id was ever applied."""
+    rejections: Sequence[DeadLetter]
+    """Messages of that id that were refused, newest first, without their bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedEvent:
+    """An applied event, and whether it counts."""
+
+    type: str
+    customer_id: CustomerId
+    business_day: date
+    partition: Partition
+    offset: int
+    recorded_at: datetime
+    counting_event_id: str | None
+    """The event that counts in its place: itself, a later version of the order, or None where it was retracted."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayTotal:
+    """What was applied of one business day, type and currency."""
+
+    business_day: date
+    type: str
+    currency: str | None
+    """None for types without an amount."""
+    events: int
+    amount: Decimal | None
+    """In that currency, as given."""
+
+
 class Feed(enum.StrEnum):
     """What others follow, each a sequence of positions without holes."""
 
@@ -252,6 +291,12 @@ class Reader(Protocol):
 
     async def dead_letter(self, letter_id: int) -> DeadLetter | None:
         """One rejected message with its bytes."""
+
+    async def event(self, event_id: str) -> EventFate | None:
+        """What became of an event; None for an id that nobody has sent."""
+
+    async def totals(self, first: date, last: date) -> Sequence[DayTotal]:
+        """Applied events and amounts of some business days, in order of day, type and currency."""
 
     async def ping(self) -> Mapping[str, Any]:
         """Answers when the database does and its tables are as the code expects."""

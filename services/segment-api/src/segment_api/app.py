@@ -15,7 +15,7 @@ Live customer segmentation for logistics: each customer's current **segment**, *
 **recommended service level**, computed from the stream of order, return and complaint events.
 
 * A TMS asks `GET /customers/{customer_id}/segment`, many at once by `POST /customers/segments`.
-* Operations look at `GET /ingest/status`, `GET /tiers` and `GET /dead-letters`.
+* Operations look at `GET /ingest/status`, `GET /tiers`, `GET /dead-letters` and `GET /events/{event_id}`.
 * Tiers are relative: one customer's order can move another customer's tier. `stale` says when an answer
   rests on cut-offs that are behind.
 * Amounts are decimal strings in the base currency; days are business days in the configured time zone.

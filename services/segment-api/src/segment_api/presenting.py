@@ -2,11 +2,14 @@
 
 import base64
 from collections.abc import Iterable, Sequence
+from datetime import date
+from decimal import Decimal
 
 from segment_api import schemas
 from segmentation.fields import CustomerId
-from segmentation.ledger import Answer, Answers, DeadLetter, IngestStatus, TierOverview
-from segmentation.money import format_minor
+from segmentation.ledger import Answer, Answers, DayTotal, DeadLetter, EventFate, IngestStatus, TierOverview
+from segmentation.money import MINOR_UNITS, format_minor
+from segmentation.outcomes import Outcome
 from segmentation.policy import Policy, value_level
 from segmentation.tiering import Basis
 
@@ -145,6 +148,52 @@ def present_dead_letter_detail(letter: DeadLetter) -> schemas.DeadLetterDetail:
         value_text=text,
         headers=[{"name": name, "value_base64": encoded} for name, encoded in letter.headers],
     )
+
+
+def present_event(fate: EventFate) -> schemas.EventAnswer:
+    """What became of an event id."""
+    applied = fate.applied
+    return schemas.EventAnswer(
+        event_id=fate.event_id,
+        outcome=Outcome.APPLIED if applied else Outcome.REJECTED,
+        applied=None
+        if applied is None
+        else schemas.AppliedPart(
+            type=applied.type,
+            customer_id=applied.customer_id,
+            business_day=applied.business_day,
+            topic=applied.partition.topic,
+            partition=applied.partition.number,
+            offset=applied.offset,
+            recorded_at=applied.recorded_at,
+            counts=applied.counting_event_id == fate.event_id,
+            counting_event_id=applied.counting_event_id,
+        ),
+        rejections=[present_dead_letter(letter) for letter in fate.rejections],
+    )
+
+
+def present_totals(first: date, last: date, totals: Iterable[DayTotal]) -> schemas.TotalsAnswer:
+    """What was applied, in the currencies given."""
+    return schemas.TotalsAnswer(
+        **{"from": first, "to": last},
+        totals=[
+            schemas.TotalPart(
+                business_day=total.business_day,
+                type=total.type,
+                currency=total.currency,
+                events=total.events,
+                amount=None if total.amount is None else _money(total.amount, total.currency or ""),
+            )
+            for total in totals
+        ],
+    )
+
+
+def _money(amount: Decimal, currency: str) -> str:
+    decimals = MINOR_UNITS[currency]
+    numerator, denominator = amount.as_integer_ratio()
+    return format_minor(numerator * 10**decimals // denominator, decimals)
 
 
 def _letter_fields(letter: DeadLetter) -> dict[str, object]:

@@ -399,6 +399,20 @@ class DeadLetterDetail(DeadLetterAnswer):
     headers: list[dict[str, str | None]] = Field(description="Message headers: name, and value in base64.")
 
 
+class AppliedPart(BaseModel):
+    """The message of an event id that was applied."""
+
+    type: str = Field(description="order, return, complaint, ...")
+    customer_id: str
+    business_day: date = Field(description="The day that it counts on.")
+    topic: str
+    partition: int
+    offset: int
+    recorded_at: Moment = Field(description="When it was applied, by the database's clock.")
+    counts: bool = Field(description="False for an older version of an order, and for what was retracted.")
+    counting_event_id: str | None = Field(description="The event that counts in its place; null where retracted.")
+
+
 class DeadLettersAnswer(BaseModel):
     """Rejected messages, newest first."""
 
@@ -406,6 +420,62 @@ class DeadLettersAnswer(BaseModel):
 
     dead_letters: list[DeadLetterAnswer]
     next: str | None = Field(description="Path of the next page; null on the last one.")
+
+
+class EventAnswer(BaseModel):
+    """What became of an event id."""
+
+    model_config = _example(
+        {
+            "event_id": "evt-4711",
+            "outcome": "applied",
+            "applied": {
+                "type": "order",
+                "customer_id": "C-1042",
+                "business_day": "2026-11-22",
+                "topic": "logistics.orders",
+                "partition": 3,
+                "offset": 1204,
+                "recorded_at": "2026-11-22T08:15:30.120Z",
+                "counts": True,
+                "counting_event_id": "evt-4711",
+            },
+            "rejections": [],
+        }
+    )
+
+    event_id: str = Field(description="As asked for.")
+    outcome: str = Field(description="applied, or rejected where no message of this id was ever applied.")
+    applied: AppliedPart | None = Field(description="The message that was applied; its repeats are duplicates.")
+    rejections: list[DeadLetterAnswer] = Field(description="The newest messages of this id that were refused.")
+
+
+class TotalPart(BaseModel):
+    """What was applied of one business day, type and currency."""
+
+    business_day: date = Field(description="The day that the events count on.")
+    type: str = Field(description="order, return, complaint, ...")
+    currency: str | None = Field(description="As given in the events; null for types without an amount.")
+    events: int = Field(description="Applied events; every version of an order is one.")
+    amount: str | None = Field(description="Sum in that currency, as given; null for types without an amount.")
+
+
+class TotalsAnswer(BaseModel):
+    """What was applied, to set against the books."""
+
+    model_config = _example(
+        {
+            "from": "2026-11-21",
+            "to": "2026-11-22",
+            "totals": [
+                {"business_day": "2026-11-22", "type": "order", "currency": "CNY", "events": 2, "amount": "120.50"}
+            ],
+        }
+    )
+
+    first: date = Field(alias="from", description="The first business day.")
+    last: date = Field(alias="to", description="The last business day.")
+    totals: list[TotalPart] = Field(description="In order of day, type and currency.")
 
 
 class HealthAnswer(BaseModel):

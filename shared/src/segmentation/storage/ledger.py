@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import date, datetime
+from fractions import Fraction
 from typing import Any
 
 from sqlalchemy import text
@@ -15,14 +16,16 @@ from segmentation import counting, outcomes
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.envelopes import Headers
 from segmentation.errors import PartitionLost, StoreUnavailable
-from segmentation.events import TYPE_NAMES, EventKey, FeedbackGiven
+from segmentation.events import TYPE_NAMES, EventKey, FeedbackGiven, OrderPlaced, ReturnReceived
 from segmentation.fields import CustomerId
 from segmentation.ledger import Batch, Claim, House, Place, Receipt
+from segmentation.money import BILLIONTHS
 from segmentation.outcomes import AcceptedEvent, Outcome, Partition, Settled
 from segmentation.storage import counted as counted_state
 from segmentation.storage import tables, tiers
 from segmentation.storage.assessed import assess_customers, lock_customers
 from segmentation.storage.bulk import insert_rows
+from segmentation.storage.counted import exact_decimal
 from segmentation.storage.engine import transaction, translated_failures
 from segmentation.storage.foundation import Library, load_state
 
@@ -237,8 +240,9 @@ def _places(partitions: Iterable[Partition]) -> dict[str, list[Any]]:
 async def _insert_events(connection: AsyncConnection, candidates: Mapping[EventKey, AcceptedEvent]) -> set[EventKey]:
     """Inserts the events that are new, in one order of keys for all workers; returns their keys."""
     names = (
-        "event_key", "fingerprint", "event_id", "type", "customer_id", "occurred_at", "business_day",
-        "amount", "profit", "score", "topic", "partition", "offset", "value", "headers",
+        "event_key", "fingerprint", "event_id", "type", "customer_id", "order_id", "occurred_at", "business_day",
+        "currency", "given_amount", "amount", "profit", "score",
+        "topic", "partition", "offset", "value", "headers",
     )  # fmt: skip
     inserted = await insert_rows(
         connection,
@@ -252,14 +256,20 @@ async def _insert_events(connection: AsyncConnection, candidates: Mapping[EventK
 
 def _event_row(key: EventKey, accepted: AcceptedEvent) -> tuple[Any, ...]:
     event, delivery = accepted.event, accepted.delivery
+    currency = given_amount = None
+    if isinstance(event, (OrderPlaced, ReturnReceived)):
+        currency, given_amount = event.currency, exact_decimal(Fraction(event.amount, BILLIONTHS))
     return (
         key,
         event.fingerprint,
         event.event_id,
         TYPE_NAMES[type(event)],
         event.customer_id,
+        getattr(event, "order_id", None),
         event.occurred_at,
         accepted.business_day,
+        currency,
+        given_amount,
         accepted.amount,
         accepted.profit,
         event.score if isinstance(event, FeedbackGiven) else None,

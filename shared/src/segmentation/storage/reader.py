@@ -11,11 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from segmentation import assessment, metrics
 from segmentation.calendar import BusinessCalendar, instant_of
+from segmentation.events import event_key
 from segmentation.fields import CustomerId
 from segmentation.ledger import (
     Answer,
     Answers,
+    AppliedEvent,
+    DayTotal,
     DeadLetter,
+    EventFate,
     House,
     IngestStatus,
     PartitionStatus,
@@ -59,6 +63,31 @@ async def largest_customers(engine: AsyncEngine, limit: int) -> list[CustomerId]
     """The customers of the greatest value, in ranking order."""
     async with transaction(engine) as connection:
         return list(await connection.scalars(_LARGEST, {"limit": limit}))
+
+
+_EVENT = text("""
+    SELECT events.type, events.customer_id, events.business_day, events.topic, events.partition, events."offset",
+           events.recorded_at,
+           CASE WHEN retractions.event_key IS NOT NULL AND events.type IN ('return', 'complaint', 'feedback') THEN NULL
+                ELSE coalesce(orders.event_id, events.event_id) END AS counting_event_id
+    FROM events
+    LEFT JOIN retractions
+      ON retractions.customer_id = events.customer_id AND retractions.event_key = events.event_key
+    LEFT JOIN orders
+      ON events.type IN ('order', 'order_cancelled') AND orders.customer_id = events.customer_id
+     AND orders.order_id = events.order_id
+    WHERE events.event_key = :event_key
+""")
+_REJECTIONS = text(
+    f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters "  # noqa: S608 - names of our own
+    "WHERE event_id = :event_id ORDER BY id DESC LIMIT :limit"
+)
+_TOTALS = text("""
+    SELECT business_day, type, currency, count(*) AS events, sum(given_amount) AS amount FROM events
+    WHERE business_day BETWEEN :first AND :last GROUP BY business_day, type, currency
+    ORDER BY business_day, type, currency NULLS FIRST
+""")
+_REJECTIONS_SHOWN = 100
 
 
 class PostgresReader:
@@ -160,6 +189,33 @@ class PostgresReader:
         async with self._reading() as connection:
             row = (await connection.execute(_DEAD_LETTER, {"id": letter_id})).one_or_none()
             return None if row is None else dead_letter_from_row(row, whole=True)
+
+    async def event(self, event_id: str) -> EventFate | None:
+        async with self._reading() as connection:
+            row = (await connection.execute(_EVENT, {"event_key": event_key(event_id)})).one_or_none()
+            asked = {"event_id": event_id, "limit": _REJECTIONS_SHOWN}
+            rejections = [
+                dead_letter_from_row(letter, whole=False) for letter in await connection.execute(_REJECTIONS, asked)
+            ]
+        if row is None and not rejections:
+            return None
+        applied = None
+        if row is not None:
+            applied = AppliedEvent(
+                type=row.type,
+                customer_id=row.customer_id,
+                business_day=row.business_day,
+                partition=Partition(row.topic, row.partition),
+                offset=row.offset,
+                recorded_at=row.recorded_at,
+                counting_event_id=row.counting_event_id,
+            )
+        return EventFate(event_id, applied, rejections)
+
+    async def totals(self, first: date, last: date) -> Sequence[DayTotal]:
+        async with self._reading() as connection:
+            rows = await connection.execute(_TOTALS, {"first": first, "last": last})
+            return [DayTotal(row.business_day, row.type, row.currency, row.events, row.amount) for row in rows]
 
     async def ping(self) -> Mapping[str, Any]:
         async with self._reading() as connection:

@@ -98,8 +98,11 @@ events = Table(
     Column("event_id", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("customer_id", _BYTES, nullable=False),
+    Column("order_id", _BYTES, comment="of orders, cancellations and deliveries"),
     Column("occurred_at", BigInteger, nullable=False),
     Column("business_day", Date, nullable=False),
+    Column("currency", Text, comment="of orders and returns, as given"),
+    Column("given_amount", Numeric, comment="of orders and returns, in that currency"),
     Column("amount", Numeric, comment="converted, of orders and returns"),
     Column("profit", Numeric, comment="converted, of orders with a cost"),
     Column("score", Numeric, comment="of feedback"),
@@ -109,6 +112,7 @@ events = Table(
     Column("value", LargeBinary, nullable=False, comment="as received"),
     Column("headers", Text, comment="as received, JSON, values in base64; null without any"),
     Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
+    Index(None, "business_day"),
 )
 
 customers = Table(
@@ -240,6 +244,7 @@ dead_letters = Table(
     Column("headers", Text, comment="as received, JSON, values in base64; null without any"),
     Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
     Column("position", BigInteger, unique=True, comment="its place in the feed; null until it has one"),
+    Index(None, "event_id"),
     Index("dead_letters_unplaced_idx", "id", postgresql_where=text("position IS NULL")),
 )
 

@@ -1,6 +1,7 @@
 """What becomes of messages: progress, counts, and what was refused."""
 
 import re
+from datetime import date, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -8,13 +9,14 @@ from fastapi import APIRouter, Path, Query
 from segment_api import presenting, problems, schemas
 from segment_api.context import InContext
 from segment_api.problems import ProblemAnswer
-from segmentation.events import RejectReason
+from segmentation.events import MAX_EVENT_ID, RejectReason
 
 router = APIRouter(tags=["ingestion"])
 
 _GREATEST_ID = 2**63 - 1
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 _SHOWN = 100
+_LONGEST = timedelta(days=366)
 
 
 @router.get(
@@ -27,6 +29,40 @@ _SHOWN = 100
 async def read_status(context: InContext) -> schemas.IngestAnswer:
     status = await context.reader.status(now=context.now())
     return presenting.present_status(status, context.house.clock)
+
+
+@router.get(
+    "/ingest/totals",
+    summary="Events and amounts applied, to set against the books",
+    description="Per business day, type and currency, as given in the events: every applied event is in it once, also "
+    "older versions of an order and what was retracted. Up to 366 days at a time.",
+    responses=problems.responses(422, 503),
+)
+async def read_totals(
+    context: InContext,
+    first: Annotated[date, Query(alias="from", description="The first business day.")],
+    last: Annotated[date, Query(alias="to", description="The last business day.")],
+) -> schemas.TotalsAnswer:
+    if not timedelta(0) <= last - first <= _LONGEST:
+        raise ProblemAnswer(422, f"query.to: {last} is before {first}, or more than {_LONGEST.days} days after it.")
+    return presenting.present_totals(first, last, await context.reader.totals(first, last))
+
+
+@router.get(
+    "/events/{event_id:path}",
+    summary="What became of an event",
+    description="Whether it was applied and counts, which version of the order counts in its place, or why it was "
+    "refused.",
+    responses=problems.responses(404, 503),
+)
+async def read_event(
+    context: InContext, event_id: Annotated[str, Path(description="As in the message.", examples=["evt-4711"])]
+) -> schemas.EventAnswer:
+    known = 1 <= len(event_id) <= MAX_EVENT_ID and "\x00" not in event_id
+    fate = await context.reader.event(event_id) if known else None
+    if fate is None:
+        raise ProblemAnswer(404, f"No event {event_id[:_SHOWN]!r} is known.")
+    return presenting.present_event(fate)
 
 
 @router.get(
