@@ -73,6 +73,12 @@ def upgrade() -> None:
         sa.Column("value", sa.LargeBinary(), nullable=True),
         sa.Column("headers", sa.Text(), nullable=True, comment="as received, JSON, values in base64; null without any"),
         sa.Column("recorded_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "replayed_as", sa.Text(), nullable=True, comment="its outcome, once a replay gave it another than rejected"
+        ),
+        sa.Column(
+            "replayed_at", sa.DateTime(timezone=True), nullable=True, comment="of the last replay, whatever came of it"
+        ),
         sa.Column("position", sa.BigInteger(), nullable=True, comment="its place in the feed; null until it has one"),
         sa.PrimaryKeyConstraint("id", name=op.f("dead_letters_pkey")),
         sa.UniqueConstraint("position", name=op.f("dead_letters_position_key")),

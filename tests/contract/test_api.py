@@ -655,6 +655,8 @@ async def test_a_dead_letter_has_its_bytes_and_headers_in_full(api: Api) -> None
         "customer_id": "C-7",
         "event_id": "bad",
         "recorded_at": listed["recorded_at"],
+        "replayed_as": None,
+        "replayed_at": None,
     }
     assert listed["detail"].startswith("amount is '-5'; ")
     shown = await api.read(f"/dead-letters/{listed['id']}")

@@ -29,6 +29,7 @@ from segment_api.app import create_app
 from segment_api.context import Context
 from segment_api.limits import LARGEST_BODY_BYTES
 from segmentation.storage.engine import create_engine
+from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.reader import PostgresReader
 
 STORED: Final = Path(__file__).with_name("openapi.json")
@@ -48,9 +49,9 @@ def served() -> dict[str, Any]:
     """The document of the application as it stands."""
     house = house_of(Setting())
     nowhere = create_engine("postgresql://nobody@localhost/nowhere", application_name="tests", pool_size=1)
-    document: dict[str, Any] = create_app(
-        Context(PostgresReader(nowhere, house), house, lambda: datetime(2026, 11, 22, tzinfo=UTC))
-    ).openapi()
+    reader, quarantine = PostgresReader(nowhere, house), PostgresLedger(nowhere, house)
+    context = Context(reader, quarantine, house, lambda: datetime(2026, 11, 22, tzinfo=UTC))
+    document: dict[str, Any] = create_app(context).openapi()
     return document
 
 
@@ -197,6 +198,7 @@ def test_every_error_is_documented_as_a_problem(operation: dict[str, Any]) -> No
         ("GET /events/{event_id}", {"200", "404", "503"}),
         ("GET /dead-letters", {"200", "422", "503"}),
         ("GET /dead-letters/{letter_id}", {"200", "404", "503"}),
+        ("POST /dead-letters/{letter_id}/replay", {"200", "404", "503"}),
         ("GET /health/live", {"200"}),
         ("GET /health/ready", {"200", "503"}),
         ("GET /metrics", {"200", "503"}),
@@ -275,6 +277,11 @@ QUESTIONS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
         ("/dead-letters/2", {}),
         ("/dead-letters/999", {}),
         ("/dead-letters/abc", {}),
+    ],
+    "POST /dead-letters/{letter_id}/replay": [
+        ("/dead-letters/1/replay", {}),
+        ("/dead-letters/999/replay", {}),
+        ("/dead-letters/abc/replay", {}),
     ],
     "GET /health/live": [("/health/live", {})],
     "GET /health/ready": [("/health/ready", {})],

@@ -28,6 +28,7 @@ from segment_api.app import create_app
 from segment_api.context import Context
 from segmentation.storage.engine import create_engine, transaction
 from segmentation.storage.foundation import open_house
+from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.reader import PostgresReader
 
 JSON_TYPE: Final = "application/json"
@@ -108,7 +109,7 @@ class Api:
 def client_of(engine: AsyncEngine, setting: Setting, now: Callable[[], datetime]) -> httpx.AsyncClient:
     """The application over whatever the engine's database holds."""
     house = house_of(setting)
-    app = create_app(Context(PostgresReader(engine, house), house, now))
+    app = create_app(Context(PostgresReader(engine, house), PostgresLedger(engine, house), house, now))
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app, raise_app_exceptions=False), base_url="http://tierline"
     )

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from segmentation.assessment import Snapshot
+from segmentation.events import Reject
 from segmentation.fields import CustomerId
 from segmentation.metrics import Metrics
 from segmentation.outcomes import Outcome, Partition, Reading
@@ -68,6 +69,16 @@ class Receipt:
     changes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a replay made of a rejected message."""
+
+    letter_id: int
+    outcome: Outcome
+    reject: Reject | None
+    """Why it is still rejected."""
+
+
 class Ledger(Protocol):
     """The write side. Every method is one transaction, or several that each leave the data right."""
 
@@ -100,6 +111,19 @@ class Ledger(Protocol):
         Does nothing and returns False while snapshots are due (sweep first) or nothing has happened
         since the last time.
         """
+
+
+class Quarantine(Protocol):
+    """Rejected messages, and what brings them out again. All raise StoreUnavailable while the database is away."""
+
+    async def replay(self, letter_id: int, *, now: datetime) -> Replay | None:
+        """Reads a rejected message again; what succeeds moves from rejected to its new outcome, once.
+
+        None where there is no such dead letter. One that was replayed before has the outcome it got then.
+        """
+
+    async def refused(self, *, reason: str | None, after: int, limit: int) -> Sequence[int]:
+        """Ids, in ascending order, of dead letters that are still rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +209,9 @@ class DeadLetter:
     customer_id: str | None
     event_id: str | None
     recorded_at: datetime
+    replayed_as: str | None
+    """Its outcome, once a replay gave it another than rejected."""
+    replayed_at: datetime | None
     value: bytes | None = None
     headers: Sequence[tuple[str, str | None]] = ()
     """Values in base64."""

@@ -95,6 +95,13 @@ class Settled:
     rejects: list[tuple[Delivery, Reject]] = field(default_factory=list)
     counts: dict[Partition, Counter[Outcome]] = field(default_factory=dict)
 
+    def totals(self) -> Counter[Outcome]:
+        """The counts of all partitions together."""
+        totals: Counter[Outcome] = Counter()
+        for counts in self.counts.values():
+            totals.update(counts)
+        return totals
+
 
 def customers_named(readings: Iterable[Reading]) -> set[CustomerId]:
     """Every customer whose suppression decides over a message."""

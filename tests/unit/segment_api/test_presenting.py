@@ -199,6 +199,8 @@ LETTER = DeadLetter(
     customer_id="C-1",
     event_id="e",
     recorded_at=NOW,
+    replayed_as=None,
+    replayed_at=None,
     value="{订".encode(),
     headers=[("trace", "AQ==")],
 )
@@ -216,6 +218,8 @@ def test_a_listed_letter_has_no_bytes() -> None:
         "customer_id": "C-1",
         "event_id": "e",
         "recorded_at": "2026-11-22T08:15:30.120Z",
+        "replayed_as": None,
+        "replayed_at": None,
     }
 
 

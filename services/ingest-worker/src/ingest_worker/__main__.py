@@ -4,11 +4,13 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ingest_worker import commands, telemetry, wiring
 from ingest_worker.settings import WorkerSettings
 from segmentation.errors import SegmentationError
+from segmentation.events import RejectReason
 from segmentation.settings import HouseSettings, help_text
 
 
@@ -22,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 asyncio.run(wiring.run(WorkerSettings.load()))
             case "load-rates":
                 print(asyncio.run(commands.load_rates(HouseSettings.load(), chosen.file)))
+            case "replay":
+                reason = None if chosen.reason == "any" else chosen.reason
+                now = datetime.now(UTC)  # noqa: TID251 - the command's one look at the clock
+                print(asyncio.run(commands.replay(HouseSettings.load(), chosen.id or [], reason, now)))
             case _:
                 print(asyncio.run(commands.reposition(HouseSettings.load())))
     except SegmentationError as error:
@@ -53,6 +59,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     load_rates.add_argument("file", type=Path, metavar="FILE", help="the CSV file")
+    replay = subcommands.add_parser(
+        "replay",
+        help="read rejected messages again, after what was wrong is mended",
+        description="Reads rejected messages again: by id (GET /dead-letters lists them), or all that are still "
+        "rejected for a reason. What succeeds moves from rejected to its new outcome; the others stay, with the reason "
+        "they have now. Workers may run meanwhile.",
+        epilog=f"settings, from the environment:\n{help_text(HouseSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    which = replay.add_mutually_exclusive_group(required=True)
+    which.add_argument("--id", type=int, action="append", metavar="N", help="one dead letter; may be given repeatedly")
+    which.add_argument("--reason", choices=["any", *RejectReason], help="all that are still rejected for this reason")
     reposition = subcommands.add_parser(
         "reposition",
         help="read every partition from its beginning, after the broker began anew",

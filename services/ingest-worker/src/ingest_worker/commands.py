@@ -1,13 +1,20 @@
 """What an operator does by hand: load exchange rates, begin a broker anew."""
 
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from segmentation.errors import RatesInvalid
+from segmentation.ledger import Quarantine
 from segmentation.money import parse_rates
 from segmentation.settings import HouseSettings
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
 from segmentation.storage.ledger import PostgresLedger
+
+_PROGRESS_EVERY = 500
 
 
 async def load_rates(settings: HouseSettings, file: Path) -> str:
@@ -29,6 +36,34 @@ async def load_rates(settings: HouseSettings, file: Path) -> str:
         await engine.dispose()
     currencies = {rate.currency for rate in rates}
     return f"{len(rates)} rates of {len(currencies)} currencies into {settings.base_currency} are loaded."
+
+
+async def replay(settings: HouseSettings, letter_ids: Sequence[int], reason: str | None, now: datetime) -> str:
+    """Replays dead letters by id, or all that are still rejected (for one reason); returns what came of them."""
+    engine = create_engine(settings.database_url.get_secret_value(), application_name="replay", pool_size=1)
+    outcomes: Counter[str] = Counter()
+    try:
+        await foundation.open_house(engine, settings.house)
+        ledger = PostgresLedger(engine, settings.house)
+        async for letter_id in _wanted(ledger, letter_ids, reason):
+            result = await ledger.replay(letter_id, now=now)
+            outcomes["unknown" if result is None else result.outcome] += 1
+            if outcomes.total() % _PROGRESS_EVERY == 0:
+                print(f"{outcomes.total()} replayed ...", file=sys.stderr)  # noqa: T201 - progress, for a person
+    finally:
+        await engine.dispose()
+    told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())) or "none was there to replay"
+    return f"{outcomes.total()} dead letters replayed: {told}."
+
+
+async def _wanted(quarantine: Quarantine, letter_ids: Sequence[int], reason: str | None) -> AsyncIterator[int]:
+    for letter_id in letter_ids:
+        yield letter_id
+    after = 0
+    while not letter_ids and (page := await quarantine.refused(reason=reason, after=after, limit=_PROGRESS_EVERY)):
+        for letter_id in page:
+            yield letter_id
+        after = page[-1]
 
 
 async def reposition(settings: HouseSettings) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from segment_api.languages import choose_language
-from segmentation.ledger import House, Reader
+from segmentation.ledger import House, Quarantine, Reader
 from segmentation.money import MINOR_UNITS
 
 
@@ -17,6 +17,7 @@ class Context:
     """Made by wiring, kept by the application."""
 
     reader: Reader
+    quarantine: Quarantine
     house: House
     now: Callable[[], datetime]
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from segment_api import schemas
 from segmentation.fields import CustomerId
-from segmentation.ledger import Answer, Answers, DayTotal, DeadLetter, EventFate, IngestStatus, TierOverview
+from segmentation.ledger import Answer, Answers, DayTotal, DeadLetter, EventFate, IngestStatus, Replay, TierOverview
 from segmentation.money import MINOR_UNITS, format_minor
 from segmentation.outcomes import Outcome
 from segmentation.policy import Policy, value_level
@@ -196,6 +196,16 @@ def _money(amount: Decimal, currency: str) -> str:
     return format_minor(numerator * 10**decimals // denominator, decimals)
 
 
+def present_replay(replay: Replay) -> schemas.ReplayAnswer:
+    """What a replay made of a rejected message."""
+    return schemas.ReplayAnswer(
+        id=replay.letter_id,
+        outcome=replay.outcome,
+        reason=replay.reject.reason if replay.reject else None,
+        detail=replay.reject.sentence if replay.reject else None,
+    )
+
+
 def _letter_fields(letter: DeadLetter) -> dict[str, object]:
     return {
         "id": letter.id,
@@ -208,4 +218,6 @@ def _letter_fields(letter: DeadLetter) -> dict[str, object]:
         "customer_id": letter.customer_id,
         "event_id": letter.event_id,
         "recorded_at": letter.recorded_at,
+        "replayed_as": letter.replayed_as,
+        "replayed_at": letter.replayed_at,
     }

@@ -362,6 +362,8 @@ _DEAD_LETTER_EXAMPLE = {
     "customer_id": "C-1042",
     "event_id": "evt-881",
     "recorded_at": "2026-11-22T08:15:30.120Z",
+    "replayed_as": None,
+    "replayed_at": None,
 }
 
 
@@ -380,6 +382,10 @@ class DeadLetterAnswer(BaseModel):
     customer_id: str | None = Field(description="As far as one could be read.")
     event_id: str | None = Field(description="As far as one could be read.")
     recorded_at: Moment = Field(description="When it was refused, by the machine's clock.")
+    replayed_as: str | None = Field(
+        description="Its outcome since a replay succeeded: applied, duplicate or suppressed."
+    )
+    replayed_at: Moment | None = Field(description="When it was last replayed.")
 
 
 class DeadLetterDetail(DeadLetterAnswer):
@@ -397,6 +403,17 @@ class DeadLetterDetail(DeadLetterAnswer):
     value_base64: str | None = Field(description="The bytes as received; null for an empty message.")
     value_text: str | None = Field(description="The same as text, where they are UTF-8.")
     headers: list[dict[str, str | None]] = Field(description="Message headers: name, and value in base64.")
+
+
+class ReplayAnswer(BaseModel):
+    """What a replay made of a rejected message."""
+
+    model_config = _example({"id": 17, "outcome": "applied", "reason": None, "detail": None})
+
+    id: int = Field(description="Of the dead letter.")
+    outcome: str = Field(description="applied, duplicate, suppressed, or rejected again.")
+    reason: str | None = Field(description="Why it is still rejected.")
+    detail: str | None = Field(description="The field, its value, and what to send instead.")
 
 
 class AppliedPart(BaseModel):

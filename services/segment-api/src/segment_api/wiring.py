@@ -12,6 +12,7 @@ from segment_api.settings import ApiSettings
 from segmentation.errors import SettingInvalid
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
+from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.reader import PostgresReader
 
 
@@ -29,7 +30,9 @@ async def serve(settings: ApiSettings) -> None:
     )
     try:
         await foundation.open_house(engine, settings.house)
-        context = Context(PostgresReader(engine, settings.house), settings.house, _now)
+        context = Context(
+            PostgresReader(engine, settings.house), PostgresLedger(engine, settings.house), settings.house, _now
+        )
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(context),

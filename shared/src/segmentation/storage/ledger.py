@@ -4,7 +4,8 @@ import base64
 import contextlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Any
@@ -16,11 +17,11 @@ from segmentation import counting, outcomes
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.envelopes import Headers
 from segmentation.errors import PartitionLost, StoreUnavailable
-from segmentation.events import TYPE_NAMES, EventKey, FeedbackGiven, OrderPlaced, ReturnReceived
+from segmentation.events import TYPE_NAMES, EventKey, FeedbackGiven, OrderPlaced, ReturnReceived, decode
 from segmentation.fields import CustomerId
-from segmentation.ledger import Batch, Claim, House, Place, Receipt
+from segmentation.ledger import Batch, Claim, House, Place, Receipt, Replay
 from segmentation.money import BILLIONTHS
-from segmentation.outcomes import AcceptedEvent, Outcome, Partition, Settled
+from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Reading, Settled
 from segmentation.storage import counted as counted_state
 from segmentation.storage import tables, tiers
 from segmentation.storage.assessed import assess_customers, lock_customers
@@ -92,6 +93,38 @@ _LEASE = text("SET idle_session_timeout = '10s'")
 _STILL_ALIVE = text("SELECT true")
 
 
+_LETTER = text("SELECT * FROM dead_letters WHERE id = :id FOR UPDATE")
+_STILL_REFUSED = text("""
+    UPDATE dead_letters SET reason = :reason, field = :field, sentence = :sentence, replayed_at = now() WHERE id = :id
+""")
+_REPLAYED = text("UPDATE dead_letters SET replayed_as = :outcome, replayed_at = now() WHERE id = :id")
+_REFUSED = text("""
+    SELECT id FROM dead_letters
+    WHERE id > :after AND replayed_as IS NULL AND (CAST(:reason AS text) IS NULL OR reason = :reason)
+    ORDER BY id LIMIT :limit
+""")
+_MOVE_COUNT = text("""
+    -- A message has one outcome: it leaves the rejected for what the replay made of it.
+    UPDATE partitions SET
+        rejected = rejected - 1, applied = applied + :applied, duplicate = duplicate + :duplicate,
+        suppressed = suppressed + :suppressed, new_customers = new_customers + :new_customers,
+        last_applied_at = CASE WHEN :applied > 0 THEN clock_timestamp() ELSE last_applied_at END,
+        unsettled_since = CASE WHEN :applied > 0 THEN coalesce(unsettled_since, clock_timestamp())
+                               ELSE unsettled_since END
+    WHERE topic = :topic AND number = :number
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class _TakenIn:
+    """What steps 1 to 6 of `record` did."""
+
+    settled: Settled
+    first_heard: Counter[Partition]
+    customers: int
+    changes: int
+
+
 class PostgresLedger:
     """`segmentation.ledger.Ledger` over PostgreSQL."""
 
@@ -143,46 +176,82 @@ class PostgresLedger:
         8. add to the exact counters and move the next offsets, if the claims still hold.
         """
         async with transaction(self._engine) as connection:
-            state = await load_state(connection)
-            # 1
-            named = outcomes.customers_named(batch.readings)
-            suppressed = await connection.scalars(_SUPPRESSED, {"customer_ids": list(named)})
-            judgement = outcomes.judge(
-                batch.readings,
-                suppressed=set(suppressed),
-                rates=await self._library.rates(connection, state.rates_version),
-                calendar=self._calendar,
-                now=instant_of(now),
-            )
-            # 2
-            new = await _insert_events(connection, judgement.candidates)
-            known = await _fingerprints(connection, judgement.keys - new)
-            if judgement.candidates.keys() - new - known.keys():
-                raise StoreUnavailable("events went while this batch looked for them; it is read again")
-            settled = outcomes.settle(judgement, new=new, known=known)
-            # 3
-            touched = counting.touched(settled.applied)
-            first_heard = await _add_customers(connection, settled.applied)
-            await lock_customers(connection, touched.customers)
-            # 4
-            counted = await counted_state.load(connection, touched, new=new)
-            counting.count(settled.applied, counted)
-            await counted_state.store(connection, touched, counted)
-            # 5
-            as_of = await self._as_of(connection, settled.applied, now)
-            # 6
-            changes = 0
-            if as_of is not None:
-                policy = await self._library.policy(connection, state.policy_version)
-                changes = await assess_customers(connection, touched.customers, as_of=as_of, policy=policy, now=now)
+            taken = await self._take_in(connection, batch.readings, now)  # 1 to 6
             # 7
-            await _quarantine(connection, settled)
+            await _quarantine(connection, taken.settled)
             # 8
-            await _advance(connection, batch, settled, first_heard, owner)
-        counts: Counter[Outcome] = Counter()
-        for partition_counts in settled.counts.values():
-            counts.update(partition_counts)
-        return Receipt(counts, len(touched.customers), changes)
+            await _advance(connection, batch, taken.settled, taken.first_heard, owner)
+        return Receipt(taken.settled.totals(), taken.customers, taken.changes)
+
+    async def _take_in(self, connection: AsyncConnection, readings: Sequence[Reading], now: datetime) -> _TakenIn:
+        """Steps 1 to 6: everything but the rejects and the counters."""
+        state = await load_state(connection)
+        # 1
+        named = outcomes.customers_named(readings)
+        suppressed = await connection.scalars(_SUPPRESSED, {"customer_ids": list(named)})
+        judgement = outcomes.judge(
+            readings,
+            suppressed=set(suppressed),
+            rates=await self._library.rates(connection, state.rates_version),
+            calendar=self._calendar,
+            now=instant_of(now),
+        )
+        # 2
+        new = await _insert_events(connection, judgement.candidates)
+        known = await _fingerprints(connection, judgement.keys - new)
+        if judgement.candidates.keys() - new - known.keys():
+            raise StoreUnavailable("events went while this batch looked for them; it is read again")
+        settled = outcomes.settle(judgement, new=new, known=known)
+        # 3
+        touched = counting.touched(settled.applied)
+        first_heard = await _add_customers(connection, settled.applied)
+        await lock_customers(connection, touched.customers)
+        # 4
+        counted = await counted_state.load(connection, touched, new=new)
+        counting.count(settled.applied, counted)
+        await counted_state.store(connection, touched, counted)
+        # 5
+        as_of = await self._as_of(connection, settled.applied, now)
+        # 6
+        changes = 0
+        if as_of is not None:
+            policy = await self._library.policy(connection, state.policy_version)
+            changes = await assess_customers(connection, touched.customers, as_of=as_of, policy=policy, now=now)
+        return _TakenIn(settled, first_heard, len(touched.customers), changes)
+
+    async def replay(self, letter_id: int, *, now: datetime) -> Replay | None:
+        async with transaction(self._engine) as connection:
+            letter = (await connection.execute(_LETTER, {"id": letter_id})).one_or_none()
+            if letter is None:
+                return None
+            if letter.replayed_as is not None:
+                return Replay(letter_id, Outcome(letter.replayed_as), None)
+            partition = Partition(letter.topic, letter.partition)
+            headers = headers_from_json(letter.headers)
+            delivery = Delivery(partition, letter.offset, letter.value, headers)
+            reading = Reading(delivery, decode(letter.value, headers))
+            taken = await self._take_in(connection, [reading], now)
+            if taken.settled.rejects:
+                reject = taken.settled.rejects[0][1]
+                told = {"reason": reject.reason, "field": reject.field, "sentence": reject.sentence}
+                await connection.execute(_STILL_REFUSED, {"id": letter_id} | told)
+                return Replay(letter_id, Outcome.REJECTED, reject)
+            (outcome,) = taken.settled.totals()
+            await connection.execute(_REPLAYED, {"id": letter_id, "outcome": outcome})
+            await connection.execute(
+                _MOVE_COUNT,
+                {
+                    **partition._asdict(),
+                    **{each.value: int(each is outcome) for each in Outcome if each is not Outcome.REJECTED},
+                    "new_customers": taken.first_heard[partition],
+                },
+            )
+            return Replay(letter_id, outcome, None)
+
+    async def refused(self, *, reason: str | None, after: int, limit: int) -> Sequence[int]:
+        async with transaction(self._engine) as connection:
+            asked = {"reason": reason, "after": after, "limit": limit}
+            return list(await connection.scalars(_REFUSED, asked))
 
     @contextlib.asynccontextmanager
     async def leading(self, place: Place) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
@@ -285,6 +354,13 @@ def headers_json(headers: Headers) -> str | None:
     if not headers:
         return None
     return json.dumps([[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers])
+
+
+def headers_from_json(stored: str | None) -> Headers:
+    """Stored headers, as they were received."""
+    return tuple(
+        (name, None if value is None else base64.b64decode(value)) for name, value in json.loads(stored or "[]")
+    )
 
 
 async def _fingerprints(connection: AsyncConnection, keys: Iterable[EventKey]) -> dict[EventKey, bytes]:

@@ -48,7 +48,10 @@ _TIERS = text("SELECT as_of, overview FROM tier_state WHERE overview IS NOT NULL
 _PARTITIONS = text("SELECT * FROM partitions ORDER BY topic, number")
 _COVERED = text("SELECT as_of, covered FROM tier_state")
 _LARGEST = text("SELECT customer_id FROM snapshots WHERE value > 0 ORDER BY value DESC, customer_id LIMIT :limit")
-DEAD_LETTER_COLUMNS = 'id, topic, partition, "offset", reason, field, sentence, customer_id, event_id, recorded_at'
+DEAD_LETTER_COLUMNS = (
+    'id, topic, partition, "offset", reason, field, sentence, customer_id, event_id, recorded_at, '
+    "replayed_as, replayed_at"
+)
 _DEAD_LETTERS = text(
     f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters "  # noqa: S608 - names of our own
     "WHERE (CAST(:reason AS text) IS NULL OR reason = :reason) "
@@ -246,6 +249,8 @@ def dead_letter_from_row(row: Any, *, whole: bool) -> DeadLetter:  # noqa: ANN40
         customer_id=row.customer_id,
         event_id=row.event_id,
         recorded_at=row.recorded_at,
+        replayed_as=row.replayed_as,
+        replayed_at=row.replayed_at,
         value=row.value if whole else None,
         headers=[(name, value) for name, value in headers],
     )

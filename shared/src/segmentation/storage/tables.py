@@ -243,6 +243,8 @@ dead_letters = Table(
     Column("value", LargeBinary),
     Column("headers", Text, comment="as received, JSON, values in base64; null without any"),
     Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
+    Column("replayed_as", Text, comment="its outcome, once a replay gave it another than rejected"),
+    Column("replayed_at", _MOMENT, comment="of the last replay, whatever came of it"),
     Column("position", BigInteger, unique=True, comment="its place in the feed; null until it has one"),
     Index(None, "event_id"),
     Index("dead_letters_unplaced_idx", "id", postgresql_where=text("position IS NULL")),

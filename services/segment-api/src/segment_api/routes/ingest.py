@@ -99,8 +99,34 @@ async def read_dead_letter(
     context: InContext,
     letter_id: Annotated[str, Path(description="As listed.", examples=["17"])],
 ) -> schemas.DeadLetterDetail:
-    known = _ID.fullmatch(letter_id) and int(letter_id) <= _GREATEST_ID
-    letter = await context.reader.dead_letter(int(letter_id)) if known else None
+    letter = await context.reader.dead_letter(_letter_id(letter_id))
     if letter is None:
-        raise ProblemAnswer(404, f"No dead letter {letter_id[:_SHOWN]!r} is there.")
+        raise _no_letter(letter_id)
     return presenting.present_dead_letter_detail(letter)
+
+
+@router.post(
+    "/dead-letters/{letter_id}/replay",
+    summary="Read a rejected message again",
+    description="After its cause was mended, such as a missing exchange rate. What succeeds moves from rejected to its "
+    "new outcome; replaying it once more changes nothing.",
+    responses=problems.responses(404, 503),
+)
+async def replay_dead_letter(
+    context: InContext,
+    letter_id: Annotated[str, Path(description="As listed.", examples=["17"])],
+) -> schemas.ReplayAnswer:
+    replay = await context.quarantine.replay(_letter_id(letter_id), now=context.now())
+    if replay is None:
+        raise _no_letter(letter_id)
+    return presenting.present_replay(replay)
+
+
+def _letter_id(text: str) -> int:
+    if not _ID.fullmatch(text) or int(text) > _GREATEST_ID:
+        raise _no_letter(text)
+    return int(text)
+
+
+def _no_letter(text: str) -> ProblemAnswer:
+    return ProblemAnswer(404, f"No dead letter {text[:_SHOWN]!r} is there.")
