@@ -26,7 +26,7 @@ HOSTS = [
         ("deb", "debian"),
     )
 ]
-PLACES = ["/".join(("", top, "")) for top in ("root", "home", "work")]
+PLACES = [f"/{top}/" for top in ("root", "home", "work")]
 NAMED = re.compile(rf"\b(?:{'|'.join(map(re.escape, HOSTS))})\b|(?<![\w.:/}}-])(?:{'|'.join(map(re.escape, PLACES))})")
 
 
@@ -76,16 +76,15 @@ def test_no_file_names_a_registry_or_a_place_on_a_machine():
     assert list(mentions()) == []
 
 
-@pytest.mark.parametrize(
-    "text",
-    [*(f"https://{host}.org/simple" for host in HOSTS), *(f"{mark}{place}x" for place in PLACES for mark in " '=")],
-)
+FOUND = [f"https://{host}.org/simple" for host in HOSTS] + [f"{mark}{place}x" for place in PLACES for mark in " '="]
+LEFT = [f"services{PLACES[2]}x", f"https://example.com{PLACES[1]}x", "the root/ of it", "homework/"]
+
+
+@pytest.mark.parametrize("text", FOUND)
 def test_the_search_finds_what_it_looks_for(text):
     assert NAMED.search(text)
 
 
-@pytest.mark.parametrize(
-    "text", [f"services{PLACES[2]}x", f"https://example.com{PLACES[1]}x", "the root/ of it", "homework/"]
-)
+@pytest.mark.parametrize("text", LEFT)
 def test_the_search_leaves_the_rest_alone(text):
     assert not NAMED.search(text)
