@@ -7,6 +7,7 @@ import pkgutil
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import segmentation
@@ -102,7 +103,7 @@ def test_the_example_of_rates_can_be_loaded():
 
 
 def public_values() -> set[str]:
-    """The dataclasses, enumerations and named tuples of the domain, storage's own rows left out."""
+    """The dataclasses, structs, enumerations and named tuples of the domain, storage's own rows left out."""
     found: set[str] = set()
     for module in pkgutil.iter_modules(segmentation.__path__, "segmentation."):
         if module.ispkg:
@@ -111,7 +112,7 @@ def public_values() -> set[str]:
             if name.startswith("_") or not isinstance(value, type) or value.__module__ != module.name:
                 continue
             named_tuple = issubclass(value, tuple) and hasattr(value, "_fields")
-            if dataclasses.is_dataclass(value) or issubclass(value, enum.Enum) or named_tuple:
+            if dataclasses.is_dataclass(value) or issubclass(value, (enum.Enum, msgspec.Struct)) or named_tuple:
                 found.add(name)
     return found
 

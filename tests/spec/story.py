@@ -107,7 +107,7 @@ class Store:
         new = set(judged.candidates) - set(self.known)
         settled = settle(judged, new=new, known={key: self.known[key] for key in judged.keys & self.known.keys()})
         for accepted in settled.applied:
-            self.known[accepted.key] = accepted.event.fingerprint
+            self.known[accepted.key] = accepted.delivery.fingerprint
         count(settled.applied, self.counted)
         self.rejects = [reject for _, reject in settled.rejects]
         return settled.counts.get(_PARTITION, {})

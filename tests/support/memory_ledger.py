@@ -122,7 +122,7 @@ class MemoryLedger:
             calendar=self._calendar,
             now=instant_of(now),
         )
-        known = {key: self._events[key].event.fingerprint for key in judgement.keys if key in self._events}
+        known = {key: self._events[key].delivery.fingerprint for key in judgement.keys if key in self._events}
         return outcomes.settle(judgement, new=judgement.candidates.keys() - known.keys(), known=known)
 
     def _count(self, applied: Sequence[AcceptedEvent]) -> frozenset[CustomerId]:

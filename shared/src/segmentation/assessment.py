@@ -5,10 +5,10 @@ changes nothing; whatever in a snapshot would change by the passing of time alon
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 
 import numpy as np
+from msgspec import Struct
 
 from segmentation import policy as policies
 from segmentation import segments
@@ -19,8 +19,7 @@ from segmentation.segments import STAGES, Lifecycle
 from segmentation.tiering import RANK, Basis, Tier, TierHistory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, kw_only=True):
     """A stored assessment."""
 
     customer_id: CustomerId

@@ -4,6 +4,7 @@ Laws: `merge` is commutative and associative, and `negate` undoes it; folding an
 the caller's bug, not ours. Nothing here knows today's date, nor any customer's name.
 """
 
+import operator
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -31,9 +32,9 @@ class DayBucket(NamedTuple):
 
 def merge(one: DayBucket, other: DayBucket) -> DayBucket:
     """Both together."""
-    return DayBucket._make(a + b for a, b in zip(one, other, strict=True))
+    return DayBucket._make(map(operator.add, one, other))
 
 
 def negate(bucket: DayBucket) -> DayBucket:
     """What takes a bucket back when merged."""
-    return DayBucket._make(-value for value in bucket)
+    return DayBucket._make(map(operator.neg, bucket))

@@ -7,10 +7,13 @@ buckets never have to be counted again.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from segmentation.buckets import DayBucket, merge, negate
 from segmentation.events import (
@@ -50,8 +53,7 @@ class Reported(NamedTuple):
     instant: int
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True):
     """The counting version of an order, when it is no cancellation. Money in base minor units."""
 
     business_day: date
@@ -67,8 +69,7 @@ class Placed:
     channel: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class OrderState:
+class OrderState(Struct, frozen=True):
     """All that has to be known of an order to count it, whatever arrives next."""
 
     version: Version | None = None
@@ -105,8 +106,7 @@ def _latest(version: Version, own: int | None, reported: Reported | None) -> int
     return reported.instant if reported and reported.version > version else own
 
 
-@dataclass(frozen=True, slots=True)
-class Occurrence:
+class Occurrence(Struct, frozen=True):
     """A return, complaint or feedback: it counts by itself, unless it is retracted."""
 
     key: EventKey
@@ -115,8 +115,7 @@ class Occurrence:
     bucket: DayBucket
 
 
-@dataclass(frozen=True, slots=True)
-class Retraction:
+class Retraction(NamedTuple):
     """What was taken back, for whom; known even before it arrives."""
 
     customer_id: CustomerId
@@ -141,7 +140,8 @@ class Counted:
 
     def add(self, customer_id: CustomerId, day: date, bucket: DayBucket) -> None:
         place = (customer_id, day)
-        self.bucket_changes[place] = merge(self.bucket_changes.get(place, DayBucket()), bucket)
+        before = self.bucket_changes.get(place)
+        self.bucket_changes[place] = bucket if before is None else merge(before, bucket)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ id wherever a valid one can be read, so that an erased customer is recognised in
 import enum
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, NewType
+
+from msgspec import Struct
 
 from segmentation import json_values
 from segmentation.envelopes import Headers, unwrap
@@ -38,8 +39,7 @@ class RejectReason(enum.StrEnum):
     UNKNOWN_CURRENCY = "unknown_currency"
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(Struct, frozen=True):
     """Why a message cannot be applied, for the person who has to mend it."""
 
     reason: RejectReason
@@ -51,23 +51,19 @@ class Reject:
     event_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """What every event has. Instants are microseconds since the epoch."""
 
     event_id: str
     customer_id: CustomerId
     occurred_at: int
-    fingerprint: bytes
-    """Equal exactly for messages of the same content."""
 
     @property
     def key(self) -> EventKey:
         return event_key(self.event_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderPlaced(Event):
+class OrderPlaced(Event, frozen=True, kw_only=True):
     order_id: str
     amount: int
     """Billionths of the currency's unit, like `cost`."""
@@ -84,53 +80,51 @@ class OrderPlaced(Event):
     channel: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderCancelled(Event):
+class OrderCancelled(Event, frozen=True, kw_only=True):
     order_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryReported(Event):
+class DeliveryReported(Event, frozen=True, kw_only=True):
     order_id: str
     promised_at: int | None
     delivered_at: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReturnReceived(Event):
+class ReturnReceived(Event, frozen=True, kw_only=True):
     amount: int
     """Billionths of the currency's unit."""
     currency: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComplaintRaised(Event):
+class ComplaintRaised(Event, frozen=True, kw_only=True):
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedbackGiven(Event):
+class FeedbackGiven(Event, frozen=True, kw_only=True):
     score: Decimal
 
 
 ProfileValue = str | list[str] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CustomerDescribed(Event):
+class CustomerDescribed(Event, frozen=True, kw_only=True):
     fields: Mapping[str, ProfileValue]
     """What the event names: `name`, `needs.basic`, `attributes.credit_hold` ...; None clears. A bare
     `needs` or `attributes` is always None: everything below it is cleared."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRetracted(Event):
+class EventRetracted(Event, frozen=True, kw_only=True):
     retracts: str
 
 
 def event_key(event_id: str) -> EventKey:
     """What an event is known by in the store: 16 bytes for any id."""
     return EventKey(hashlib.blake2b(event_id.encode(), digest_size=16).digest())
+
+
+def fingerprint(value: bytes, headers: Headers = ()) -> bytes:
+    """Of a message that was decoded: equal exactly for messages of the same content, however they are wrapped."""
+    return json_values.fingerprint(unwrap(json_values.parse(value), headers))
 
 
 def decode(value: bytes | None, headers: Headers = ()) -> Event | Reject:
@@ -202,7 +196,6 @@ def _event(content: dict[str, Any]) -> Event:
             "event_id": fields.text("event_id", longest=MAX_EVENT_ID, required=True),
             "customer_id": fields.customer_id(),
             "occurred_at": fields.instant("occurred_at", required=True),
-            "fingerprint": json_values.fingerprint(content),
         },
     )
 

@@ -3,8 +3,10 @@
 Laws: no number passes through a binary float; two texts have the same fingerprint exactly when
 they are equal JSON values (members unordered, numbers by value, of duplicate keys the last).
 
-The standard library's parser does the work; this module adds what it leaves open: the depth
-limit, lone surrogates, and numbers of any length or exponent.
+msgspec reads what is ordinary, three times as fast as the standard library. Whatever it does not
+take, and whatever has very long numbers, goes to the standard library's parser with what that leaves
+open: the depth limit, lone surrogates, numbers of any length or exponent, and words for what is wrong.
+Both give the same values: a law holds them together.
 """
 
 import hashlib
@@ -13,6 +15,8 @@ import re
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact
 from typing import Any, Final, NoReturn
+
+import msgspec
 
 MAX_DEPTH: Final = 100
 _SHORT: Final = 400
@@ -24,6 +28,7 @@ _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?", re.AS
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_BRACKET = re.compile(r"[^\[\]{}]+")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+_LONG_INTEGER = re.compile(rb"[0-9]{%d}" % (_SHORT + 1))
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -56,14 +61,26 @@ def parse(text_bytes: bytes) -> Any:  # noqa: ANN401 - JSON is any value
     Raises:
         InvalidJson: says what is wrong in words a producer understands.
     """
+    if text_bytes.count(b"[") + text_bytes.count(b"{") <= MAX_DEPTH and not _has_long_number(text_bytes):
+        try:
+            return _QUICK.decode(text_bytes)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass  # told in our own words below
+    return _parse_strictly(text_bytes)
+
+
+def _has_long_number(text_bytes: bytes) -> bool:
+    return len(text_bytes) > _SHORT and _LONG_INTEGER.search(text_bytes) is not None
+
+
+def _parse_strictly(text_bytes: bytes) -> Any:  # noqa: ANN401 - JSON is any value
     try:
         text = text_bytes.decode()
     except UnicodeDecodeError as error:
         raise InvalidJson(f"byte {error.start} is not UTF-8") from None
     if text.startswith("\ufeff"):
         raise InvalidJson("it begins with a byte-order mark")
-    if text_bytes.count(b"[") + text_bytes.count(b"{") > MAX_DEPTH:
-        _check_depth(text)
+    _check_depth(text)
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -124,6 +141,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_float=_number, parse_int=_short_integer, parse_constant=_refuse_constant)
+_QUICK = msgspec.json.Decoder(float_hook=_number)
 
 
 def _check_depth(text: str) -> None:

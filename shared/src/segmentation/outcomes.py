@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 from segmentation.calendar import MICROSECONDS, BusinessCalendar, format_instant, parse_instant
 from segmentation.envelopes import Headers
-from segmentation.events import Event, EventKey, OrderPlaced, Reject, RejectReason, ReturnReceived
+from segmentation.events import Event, EventKey, OrderPlaced, Reject, RejectReason, ReturnReceived, fingerprint
 from segmentation.fields import CustomerId
 from segmentation.money import Rates
 
@@ -42,8 +44,7 @@ class Partition(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """One record of the broker, as received."""
 
     partition: Partition
@@ -51,17 +52,20 @@ class Delivery:
     value: bytes | None
     headers: Headers = ()
 
+    @property
+    def fingerprint(self) -> bytes:
+        """Of its content; only for what was decoded to an event. It costs more than decoding, and few need it."""
+        return fingerprint(self.value or b"", self.headers)
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+
+class Reading(Struct, frozen=True):
     """A delivery and what it was decoded to."""
 
     delivery: Delivery
     decoded: Event | Reject
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedEvent:
+class AcceptedEvent(Struct, frozen=True):
     """An event that may be applied, dated and priced. Money in base minor units."""
 
     delivery: Delivery
@@ -147,19 +151,21 @@ def settle(judgement: Judgement, *, new: AbstractSet[EventKey], known: Mapping[E
     """
     settled = Settled()
     fingerprints = dict(known)
+    applied: dict[EventKey, Delivery] = {}
     for reading, verdict in judgement.verdicts:
         decoded, final = reading.decoded, verdict
         outcome = Outcome.SUPPRESSED if verdict is None else Outcome.REJECTED
         if verdict is not None and not isinstance(decoded, Reject):
             key = verdict.key if isinstance(verdict, AcceptedEvent) else decoded.key
-            fingerprint = fingerprints.get(key)
-            if fingerprint is not None:
-                same = fingerprint == decoded.fingerprint
+            if key in applied and key not in fingerprints:
+                fingerprints[key] = applied[key].fingerprint
+            if key in fingerprints:
+                same = fingerprints[key] == reading.delivery.fingerprint
                 outcome = Outcome.DUPLICATE if same else Outcome.REJECTED
                 final = _conflict(decoded) if not same else None
             elif isinstance(verdict, AcceptedEvent) and key in new:
                 outcome = Outcome.APPLIED
-                fingerprints[key] = decoded.fingerprint
+                applied[key] = reading.delivery
                 settled.applied.append(verdict)
         if outcome is Outcome.REJECTED and isinstance(final, Reject):
             settled.rejects.append((reading.delivery, final))

@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from segmentation.fields import CustomerId
 from segmentation.metrics import Column
@@ -147,8 +148,7 @@ def _standing(count: int, order: Column, values: Column, customer_ids: Sequence[
     return Standing(int(values[row]), customer_ids[row])
 
 
-@dataclass(frozen=True, slots=True)
-class TierHistory:
+class TierHistory(Struct, frozen=True):
     """What a customer's effective tier depends on. Days are business days."""
 
     computed: Tier = Tier.UNRATED

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from importlib import resources
 
 import pytest
+from msgspec import structs
 
 from segment_api import presenting
 from segmentation import policy as policies
@@ -77,7 +78,7 @@ def test_a_snapshot_is_told_part_by_part() -> None:
     ],
 )
 def test_moments_are_in_utc_with_milliseconds(moment: datetime, shown: str) -> None:
-    answer = replace(ANSWER, snapshot=replace(SNAPSHOT, updated_at=moment))
+    answer = replace(ANSWER, snapshot=structs.replace(SNAPSHOT, updated_at=moment))
     assert presenting.present_segment(answer, "en").model_dump(mode="json")["updated_at"] == shown
 
 
@@ -91,21 +92,21 @@ def test_the_day_of_an_answer_is_not_that_of_its_snapshot() -> None:
     ("tier", "level"), [(Tier.A, "high"), (Tier.B, "medium"), (Tier.C, "low"), (Tier.UNRATED, "low")]
 )
 def test_the_value_level_is_the_effective_tiers(tier: Tier, level: str) -> None:
-    answer = replace(ANSWER, snapshot=replace(SNAPSHOT, tier=tier))
+    answer = replace(ANSWER, snapshot=structs.replace(SNAPSHOT, tier=tier))
     assert presenting.present_segment(answer, "en").value_level == level
 
 
 def test_a_demotion_under_way_has_its_day() -> None:
     """The last day that closed with A, and fifteen more."""
     history = TierHistory(Tier.C, DAY, closed_a=date(2026, 11, 21))
-    answer = replace(ANSWER, snapshot=replace(SNAPSHOT, history=history, tier=Tier.A))
+    answer = replace(ANSWER, snapshot=structs.replace(SNAPSHOT, history=history, tier=Tier.A))
     shown = presenting.present_segment(answer, "en").tier
     assert (shown.effective, shown.computed, shown.demotion_due) == ("A", "C", date(2026, 12, 6))
 
 
 def test_many_are_in_the_order_asked_for_each_once() -> None:
     ids = [CustomerId("a"), CustomerId("b")]
-    others = {each: replace(ANSWER, snapshot=replace(SNAPSHOT, customer_id=each)) for each in ids}
+    others = {each: replace(ANSWER, snapshot=structs.replace(SNAPSHOT, customer_id=each)) for each in ids}
     answers = Answers(DAY, others, POLICY)
     shown = presenting.present_segments(answers, ["b", "?", "a", "b", "?", "c"], "en")
     assert [each.customer_id for each in shown.customers] == ["b", "a"]

@@ -1,10 +1,10 @@
 """Snapshots and announcements: what is carried over, what is new, what is said."""
 
-import dataclasses
 from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 
 import pytest
+from msgspec import structs
 
 from segmentation import policy as policies
 from segmentation.announcements import announce
@@ -97,10 +97,10 @@ def test_what_a_customer_is_ranked_by(bucket, basis, value):
 
 def test_only_tier_segment_and_level_are_announced():
     before = assessed(DAY, tier=Tier.A)
-    same = dataclasses.replace(before, value=5, lifecycle=before.lifecycle, updated_at=NOW + timedelta(1))
+    same = structs.replace(before, value=5, lifecycle=before.lifecycle, updated_at=NOW + timedelta(1))
     assert announce({A: before}, [same]) == []
     for change in ({"tier": Tier.B}, {"segment": "core"}, {"service_level": "stable"}):
-        after = dataclasses.replace(before, **change)
+        after = structs.replace(before, **change)
         (announced,) = announce({A: before}, [after])
         assert (announced.before, announced.after) == (before, after)
 

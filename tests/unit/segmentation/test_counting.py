@@ -107,7 +107,7 @@ def test_an_unheard_kind_of_event_is_a_mistake_of_ours():
     stranger = accepted(an_order())
     unheard = AcceptedEvent(
         stranger.delivery,
-        Event(event_id="e", customer_id=C_1, occurred_at=0, fingerprint=b""),
+        Event(event_id="e", customer_id=C_1, occurred_at=0),
         stranger.key,
         DAY,
         DAY,

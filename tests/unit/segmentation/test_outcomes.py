@@ -110,7 +110,9 @@ def test_what_the_store_knows_decides_before_dates_and_rates():
     old = an_order(occurred_at="1980-01-01T00:00:00Z")
     known = decode(as_json(old))
     assert not isinstance(known, Reject)
-    assert decided(reading(old), known={known.key: known.fingerprint}).counts[ORDERS] == {Outcome.DUPLICATE: 1}
+    assert decided(reading(old), known={known.key: reading(old).delivery.fingerprint}).counts[ORDERS] == {
+        Outcome.DUPLICATE: 1
+    }
     settled = decided(reading(old), known={known.key: b"other"})
     assert settled.rejects[0][1].reason is RejectReason.CONFLICTING_DUPLICATE
 
@@ -127,7 +129,7 @@ def test_an_event_that_another_batch_applied_meanwhile_is_a_duplicate():
     read = reading(an_order())
     assert not isinstance(read.decoded, Reject)
     judged = judge([read], suppressed=set(), rates=RATES, calendar=BusinessCalendar("UTC"), now=instant_of(NOW))
-    settled = settle(judged, new=set(), known={read.decoded.key: read.decoded.fingerprint})
+    settled = settle(judged, new=set(), known={read.decoded.key: read.delivery.fingerprint})
     assert settled.counts[ORDERS] == {Outcome.DUPLICATE: 1}
 
 

@@ -2,10 +2,13 @@
 
 import argparse
 import asyncio
+import gc
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+
+import uvloop
 
 from ingest_worker import commands, telemetry, wiring
 from ingest_worker.settings import WorkerSettings
@@ -21,7 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         match chosen.command:
             case "run":
                 telemetry.start_logging()
-                asyncio.run(wiring.run(WorkerSettings.load()))
+                # A batch makes many objects that live as long as it: collecting among them again and again finds
+                # nothing, and takes a tenth of the time.
+                gc.set_threshold(100_000, 50, 100)
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    runner.run(wiring.run(WorkerSettings.load()))
             case "load-rates":
                 print(asyncio.run(commands.load_rates(HouseSettings.load(), chosen.file)))
             case "replay":

@@ -5,13 +5,16 @@ Laws: a record below the claimed offset was recorded before and is left out; off
 claim has no part in a batch.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from segmentation.envelopes import Headers
 from segmentation.events import decode
 from segmentation.ledger import Batch, Claim, PartitionProgress
 from segmentation.outcomes import Delivery, Partition, Reading
+
+_WORTH_TWO_LANES = 500
+"""Messages: two commits cost more than the work of fewer."""
 
 
 class Record(Protocol):
@@ -56,3 +59,17 @@ def assemble(
             end_offset = max(end_offsets.get(partition, 0), next_offset)
             progress[partition] = PartitionProgress(claim, next_offset, end_offset)
     return Batch(readings, progress)
+
+
+def lanes(
+    records: Mapping[Partition, Sequence[Record]], claims: Mapping[Partition, Claim]
+) -> list[Mapping[Partition, Claim]]:
+    """The claims, cut in two where there is enough to read: partitions of one number stay together in all topics.
+
+    A customer's events have one key, so two lanes seldom want the same customer.
+    """
+    by_lane: dict[int, dict[Partition, Claim]] = {}
+    many = sum(map(len, records.values())) >= _WORTH_TWO_LANES
+    for partition, claim in claims.items():
+        by_lane.setdefault(partition.number % 2 if many else 0, {})[partition] = claim
+    return list(by_lane.values())

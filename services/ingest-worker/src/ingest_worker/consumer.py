@@ -9,7 +9,7 @@ rebalance, a broker or a database that was away.
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,12 +23,12 @@ from aiokafka.errors import (
 )
 
 from ingest_worker import telemetry
-from ingest_worker.batches import assemble
+from ingest_worker.batches import assemble, lanes
 from ingest_worker.lenient import read_leniently
 from ingest_worker.settings import WorkerSettings
 from ingest_worker.waiting import pause
 from segmentation.errors import PartitionLost, StoreUnavailable
-from segmentation.ledger import Batch, Claim, Ledger
+from segmentation.ledger import Claim, Ledger
 from segmentation.outcomes import Partition
 
 _POLL_MILLISECONDS = 200
@@ -141,15 +141,19 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                 await pause(_CLAIM_SECONDS, unless=self._claiming)
                 continue
             async with self._recording:
-                batch = assemble(
-                    {Partition(*topic_partition): records for topic_partition, records in polled.items()},
-                    self._claims,
-                    await self._positions(),
-                    self._end_offsets(),
+                records = {Partition(*topic_partition): some for topic_partition, some in polled.items()}
+                positions, ends = await self._positions(), self._end_offsets()
+                # Side by side: one lane is in Python while PostgreSQL works for the other.
+                ended = await asyncio.gather(
+                    *(self._record(records, claims, positions, ends) for claims in lanes(records, self._claims)),
+                    return_exceptions=True,  # none is left running when another fails
                 )
-                if batch.progress:
-                    await self._record(batch)
-            await self._acknowledge(batch)
+            next_offsets: dict[Partition, int] = {}
+            for recorded in ended:
+                if isinstance(recorded, BaseException):
+                    raise recorded
+                next_offsets |= recorded
+            await self._acknowledge(next_offsets)
 
     async def _claim(self) -> None:
         """Takes over what was assigned, and goes where the ledger says."""
@@ -177,7 +181,17 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         if missing:
             telemetry.warn("topics.missing", topics=sorted(missing), remedy="create them, they are found by themselves")
 
-    async def _record(self, batch: Batch) -> None:
+    async def _record(
+        self,
+        records: Mapping[Partition, Sequence[Any]],
+        claims: Mapping[Partition, Claim],
+        positions: Mapping[Partition, int],
+        ends: Mapping[Partition, int],
+    ) -> Mapping[Partition, int]:
+        """Decodes and records what was read of some partitions, in one transaction; returns the next offsets."""
+        batch = assemble(records, claims, positions, ends)
+        if not batch.progress:
+            return {}
         try:
             receipt = await self._ledger.record(batch, owner=self._owner, now=self._now())
         except PartitionLost as lost:
@@ -188,7 +202,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             telemetry.say("batch.dropped", lost=str(lost))
             self._claims.clear()
             self._claiming.set()
-            return
+            return {}
         self.recorded = True
         for partition, progress in batch.progress.items():
             if partition in self._claims:
@@ -200,12 +214,13 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             changes=receipt.changes,
             **{outcome.value: count for outcome, count in receipt.counts.items()},
         )
+        return {partition: progress.next_offset for partition, progress in batch.progress.items()}
 
-    async def _acknowledge(self, batch: Batch) -> None:
+    async def _acknowledge(self, next_offsets: Mapping[Partition, int]) -> None:
         """Mirrors the ledger's offsets at the broker, for whoever watches the group; best effort."""
         offsets = {
-            TopicPartition(*partition): progress.next_offset
-            for partition, progress in batch.progress.items()
+            TopicPartition(*partition): next_offset
+            for partition, next_offset in next_offsets.items()
             if partition in self._claims
         }
         if offsets:

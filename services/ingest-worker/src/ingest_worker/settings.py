@@ -56,7 +56,7 @@ class WorkerSettings(HouseSettings):
     topic_dead_letters: Topic = Field(
         "segmentation.dead-letters", description="Topic that rejected messages are announced on."
     )
-    batch_messages: int = Field(2_000, ge=1, le=50_000, description="Most messages recorded in one transaction.")
+    batch_messages: int = Field(10_000, ge=1, le=50_000, description="Most messages recorded in one transaction.")
     policy_file: Path | None = Field(
         None, description="Policy to put in force at the start; the one shipped with Tierline where not set."
     )

@@ -21,7 +21,8 @@ from segmentation.storage.engine import create_engine
 from segmentation.storage.feeds import PostgresFeeds
 from segmentation.storage.ledger import PostgresLedger
 
-_CONNECTIONS = 7  # the consumer's batch and its note of the ends, two locks held, keeper's and relay's work, one spare
+_CONNECTIONS = 8
+"""The consumer's two lanes and its note of the ends, two places held, the keeper's and the relay's work, one spare."""
 
 _GRACE_SECONDS = 20.0
 

@@ -1,10 +1,10 @@
 """Customers assessed: buckets and snapshots in, new snapshots and changes out."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -114,10 +114,14 @@ async def assess_customers(
             _RECORD_CHANGES,
             {
                 "customer_ids": [change.customer_id for change in changes],
-                "payloads": [json.dumps(change.payload()) for change in changes],
+                "payloads": [_json(change.payload()) for change in changes],
             },
         )
     return len(changes)
+
+
+def _json(value: Any) -> str:  # noqa: ANN401 - JSON is any value
+    return msgspec.json.encode(value).decode()
 
 
 def snapshot_from_row(row: Any) -> Snapshot:  # noqa: ANN401 - a row of snapshots
@@ -158,9 +162,9 @@ def _snapshot_row(snapshot: Snapshot) -> tuple[Any, ...]:
         snapshot.lifecycle,
         snapshot.segment,
         snapshot.segment_since,
-        json.dumps(snapshot.segment_reasons),
+        _json(snapshot.segment_reasons),
         snapshot.service_level,
-        json.dumps(snapshot.service_reasons),
+        _json(snapshot.service_reasons),
         snapshot.policy_version,
         snapshot.updated_at,
     )

@@ -1,10 +1,14 @@
-"""Many rows in one statement: columns go in as arrays, `unnest` makes rows of them."""
+"""Many rows in one statement: COPY brings them into a temporary table, one INSERT takes them from there.
+
+Measured against arrays of parameters and `unnest`: half the time, a third of it in Python (docs/benchmarks.md). Exact
+numbers and JSON travel as text, which PostgreSQL reads faster than the driver can write their binary forms.
+"""
 
 import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Table, TextClause, text
+from sqlalchemy import Numeric, Table, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,12 +24,12 @@ async def insert_rows(
     *,
     then: str = "",
 ) -> list[Any]:
-    """Inserts rows of the named columns; JSONB columns take JSON text.
+    """Inserts rows of the named columns, in the order given; JSONB columns take JSON text.
 
     Args:
         connection: With an open transaction.
         table: Where to.
-        names: The columns given.
+        names: The columns given; for one table always the same.
         rows: Their values.
         then: What follows: ON CONFLICT and RETURNING. The stored row is called `stored`.
 
@@ -35,9 +39,13 @@ async def insert_rows(
     columns = list(zip(*rows, strict=True))
     if not columns:
         return []
-    result = await connection.execute(
-        _insert(table, tuple(names), then), {name: list(column) for name, column in zip(names, columns, strict=True)}
-    )
+    statements = _statements(table, tuple(names), then)
+    await connection.execute(statements.stage)
+    for position in statements.numbers:
+        columns[position] = tuple([None if value is None else str(value) for value in columns[position]])
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    await driver.copy_records_to_table(statements.staged, records=zip(*columns, strict=True))
+    result = await connection.execute(statements.insert)
     return list(result) if result.returns_rows else []
 
 
@@ -48,21 +56,28 @@ def update_all(table: Table, names: Sequence[str]) -> str:
     return f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
 
 
+class _Statements:
+    def __init__(self, table: Table, names: tuple[str, ...], then: str) -> None:
+        types = {name: table.columns[name].type for name in names}
+        self.numbers = [position for position, kind in enumerate(types.values()) if isinstance(kind, Numeric)]
+        self.staged = f"staged_{table.name}"
+        columns = ", ".join(f'"{name}" {_staged_type(kind)}' for name, kind in types.items())
+        # A rolled back transaction takes it away again, so it is asked for each time; pools lend connections anew.
+        self.stage = text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {self.staged} ({columns}) ON COMMIT DELETE ROWS")
+        listed = ", ".join(f'"{name}"' for name in names)
+        values = ", ".join(f'CAST("{name}" AS {_type_name(kind)})' for name, kind in types.items())
+        self.insert = text(
+            f"INSERT INTO {table.name} AS stored ({listed}) SELECT {values} FROM {self.staged} {then}"  # noqa: S608 - names come from the tables
+        )
+
+
 @functools.cache
-def _insert(table: Table, names: tuple[str, ...], then: str) -> TextClause:
-    types = {name: table.columns[name].type for name in names}
-    arrays = ", ".join(
-        f"CAST(:{name} AS {'text' if isinstance(kind, JSONB) else _type_name(kind)}[])" for name, kind in types.items()
-    )
-    values = ", ".join(
-        f'CAST(given."{name}" AS jsonb)' if isinstance(kind, JSONB) else f'given."{name}"'
-        for name, kind in types.items()
-    )
-    listed = ", ".join(f'"{name}"' for name in names)
-    return text(
-        f"INSERT INTO {table.name} AS stored ({listed}) "  # noqa: S608 - names come from the tables
-        f"SELECT {values} FROM unnest({arrays}) AS given({listed}) {then}"
-    )
+def _statements(table: Table, names: tuple[str, ...], then: str) -> _Statements:
+    return _Statements(table, names, then)
+
+
+def _staged_type(kind: Any) -> str:  # noqa: ANN401 - a SQLAlchemy type
+    return "text" if isinstance(kind, (JSONB, Numeric)) else _type_name(kind)
 
 
 def _type_name(kind: Any) -> str:  # noqa: ANN401 - a SQLAlchemy type

@@ -1,12 +1,12 @@
 """What a batch's events touch: loaded, and written back once counted (see `counting`)."""
 
-import json
 from collections.abc import Iterable
 from datetime import date
 from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,6 +28,8 @@ from segmentation.storage import tables
 from segmentation.storage.bulk import insert_rows, update_all
 
 _EXACT = Context(prec=20_000, traps=[Inexact])
+
+_NOTHING = Decimal(0)
 
 _ORDER_COLUMNS = tuple(column.name for column in tables.orders.columns)
 _BUCKET_COLUMNS = ("customer_id", "day", *DayBucket._fields)
@@ -139,7 +141,7 @@ def bucket_from_row(row: Any) -> tuple[date, DayBucket]:  # noqa: ANN401 - a row
 
 def exact_decimal(value: Fraction | int) -> Decimal:
     """A fraction of a power of ten as the decimal it is."""
-    return _EXACT.divide(Decimal(value.numerator), Decimal(value.denominator))
+    return _EXACT.divide(Decimal(value.numerator), Decimal(value.denominator)) if value else _NOTHING
 
 
 def profile_from_json(stored: dict[str, list[Any]]) -> Profile:
@@ -148,7 +150,7 @@ def profile_from_json(stored: dict[str, list[Any]]) -> Profile:
 
 
 def _profile_json(profile: Profile) -> str:
-    return json.dumps({name: [*version, value] for name, (version, value) in profile.items()})
+    return msgspec.json.encode({name: [*version, value] for name, (version, value) in profile.items()}).decode()
 
 
 def _occurrence(row: Any) -> Occurrence:  # noqa: ANN401 - a row of events
@@ -207,7 +209,7 @@ def _order_row(key: OrderKey, state: OrderState) -> tuple[Any, ...]:
                 placed.weight_grams,
                 placed.promised_at,
                 placed.delivered_at,
-                json.dumps(placed.services),
+                msgspec.json.encode(placed.services).decode(),
                 placed.region,
                 placed.channel,
             )

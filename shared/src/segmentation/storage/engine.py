@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
+import msgspec
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -33,6 +34,7 @@ def create_engine(database_url: str, *, application_name: str, pool_size: int) -
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
+        json_deserializer=msgspec.json.decode,
         hide_parameters=True,  # an error may be logged, a customer may not
         connect_args={
             "timeout": 10,

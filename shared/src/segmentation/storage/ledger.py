@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from fractions import Fraction
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import text
@@ -17,16 +17,22 @@ from segmentation import counting, outcomes
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.envelopes import Headers
 from segmentation.errors import PartitionLost, StoreUnavailable
-from segmentation.events import TYPE_NAMES, EventKey, FeedbackGiven, OrderPlaced, ReturnReceived, decode
+from segmentation.events import (
+    TYPE_NAMES,
+    EventKey,
+    FeedbackGiven,
+    OrderPlaced,
+    ReturnReceived,
+    decode,
+    fingerprint,
+)
 from segmentation.fields import CustomerId
 from segmentation.ledger import Batch, Claim, House, Place, Receipt, Replay
-from segmentation.money import BILLIONTHS
 from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Reading, Settled
 from segmentation.storage import counted as counted_state
 from segmentation.storage import tables, tiers
 from segmentation.storage.assessed import assess_customers, lock_customers
 from segmentation.storage.bulk import insert_rows
-from segmentation.storage.counted import exact_decimal
 from segmentation.storage.engine import transaction, translated_failures
 from segmentation.storage.foundation import Library, load_state
 
@@ -42,8 +48,8 @@ _REPOSITION = text("""
 _SUPPRESSED = text("""
     SELECT customer_id FROM suppressed_customers WHERE customer_id = ANY(CAST(:customer_ids AS text[]))
 """)
-_FINGERPRINTS = text("""
-    SELECT event_key, fingerprint FROM events WHERE event_key = ANY(CAST(:event_keys AS bytea[]))
+_CONTENTS = text("""
+    SELECT event_key, value, headers FROM events WHERE event_key = ANY(CAST(:event_keys AS bytea[]))
 """)
 _ADVANCE = text("""
     -- Compare-and-set: the batch counts only if this worker still holds the claim and nobody moved on.
@@ -198,7 +204,7 @@ class PostgresLedger:
         )
         # 2
         new = await _insert_events(connection, judgement.candidates)
-        known = await _fingerprints(connection, judgement.keys - new)
+        known = await _known(connection, judgement.keys - new)
         if judgement.candidates.keys() - new - known.keys():
             raise StoreUnavailable("events went while this batch looked for them; it is read again")
         settled = outcomes.settle(judgement, new=new, known=known)
@@ -309,7 +315,7 @@ def _places(partitions: Iterable[Partition]) -> dict[str, list[Any]]:
 async def _insert_events(connection: AsyncConnection, candidates: Mapping[EventKey, AcceptedEvent]) -> set[EventKey]:
     """Inserts the events that are new, in one order of keys for all workers; returns their keys."""
     names = (
-        "event_key", "fingerprint", "event_id", "type", "customer_id", "order_id", "occurred_at", "business_day",
+        "event_key", "event_id", "type", "customer_id", "order_id", "occurred_at", "business_day",
         "currency", "given_amount", "amount", "profit", "score",
         "topic", "partition", "offset", "value", "headers",
     )  # fmt: skip
@@ -327,10 +333,9 @@ def _event_row(key: EventKey, accepted: AcceptedEvent) -> tuple[Any, ...]:
     event, delivery = accepted.event, accepted.delivery
     currency = given_amount = None
     if isinstance(event, (OrderPlaced, ReturnReceived)):
-        currency, given_amount = event.currency, exact_decimal(Fraction(event.amount, BILLIONTHS))
+        currency, given_amount = event.currency, _units(event.amount)
     return (
         key,
-        event.fingerprint,
         event.event_id,
         TYPE_NAMES[type(event)],
         event.customer_id,
@@ -349,6 +354,11 @@ def _event_row(key: EventKey, accepted: AcceptedEvent) -> tuple[Any, ...]:
     )
 
 
+def _units(billionths: int) -> Decimal:
+    """An amount as it was given, without needless zeros."""
+    return Decimal(billionths).scaleb(-9).normalize()
+
+
 def headers_json(headers: Headers) -> str | None:
     """Headers as they are stored; None without any."""
     if not headers:
@@ -363,12 +373,13 @@ def headers_from_json(stored: str | None) -> Headers:
     )
 
 
-async def _fingerprints(connection: AsyncConnection, keys: Iterable[EventKey]) -> dict[EventKey, bytes]:
+async def _known(connection: AsyncConnection, keys: Iterable[EventKey]) -> dict[EventKey, bytes]:
+    """The fingerprints of events that are stored."""
     wanted = list(keys)
     if not wanted:
         return {}
-    rows = await connection.execute(_FINGERPRINTS, {"event_keys": wanted})
-    return {EventKey(row.event_key): row.fingerprint for row in rows}
+    rows = await connection.execute(_CONTENTS, {"event_keys": wanted})
+    return {EventKey(row.event_key): fingerprint(row.value, headers_from_json(row.headers)) for row in rows}
 
 
 async def _add_customers(connection: AsyncConnection, applied: Iterable[AcceptedEvent]) -> Counter[Partition]:

@@ -94,7 +94,6 @@ events = Table(
     "events",
     metadata,
     Column("event_key", LargeBinary, primary_key=True, comment="16-byte hash of the event id"),
-    Column("fingerprint", LargeBinary, nullable=False, comment="equal for equal content"),
     Column("event_id", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("customer_id", _BYTES, nullable=False),
