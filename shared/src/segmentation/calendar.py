@@ -14,7 +14,7 @@ MICROSECONDS = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_ORDINAL = _EPOCH.toordinal()
 _INSTANT = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,9}))?"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,9}))?"
     r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))",
     re.ASCII,
 )
@@ -30,16 +30,24 @@ def parse_instant(text: str) -> int | None:
     match = _INSTANT.fullmatch(text)
     if match is None:
         return None
-    year, month, day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = match.groups()
-    try:
-        days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_ORDINAL
-    except ValueError:
+    day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = match.groups()
+    midnight = _midnight(day)
+    if midnight is None:
         return None
-    seconds = days * 86_400 + int(hour) * 3_600 + int(minute) * 60 + int(second)
+    seconds = midnight + int(hour) * 3_600 + int(minute) * 60 + int(second)
     if sign is not None:
         offset = int(offset_hours) * 3_600 + int(offset_minutes) * 60
         seconds += offset if sign == "-" else -offset
     return seconds * MICROSECONDS + (int(fraction[:6].ljust(6, "0")) if fraction else 0)
+
+
+@functools.lru_cache(maxsize=4_096)
+def _midnight(day: str) -> int | None:
+    """Seconds since the epoch at the beginning of a UTC day; None where there is no such day."""
+    try:
+        return (date.fromisoformat(day).toordinal() - _EPOCH_ORDINAL) * 86_400
+    except ValueError:
+        return None
 
 
 def parse_date(text: str) -> date | None:

@@ -13,6 +13,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+_OPEN, _LASTING = "staged in this transaction", "staged"
+"""Which temporary tables a connection has, in its pool's notes about it."""
+
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -40,13 +43,30 @@ async def insert_rows(
     if not columns:
         return []
     statements = _statements(table, tuple(names), then)
-    await connection.execute(statements.stage)
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    # SQLAlchemy begins a transaction with its first statement; what the driver copies before that would stand alone.
+    if statements.staged not in connection.info.get(_LASTING, ()) or not driver.is_in_transaction():
+        await connection.execute(statements.stage)
+        connection.info.setdefault(_OPEN, set()).add(statements.staged)
     for position in statements.numbers:
         columns[position] = tuple([None if value is None else str(value) for value in columns[position]])
-    driver: Any = (await connection.get_raw_connection()).driver_connection
     await driver.copy_records_to_table(statements.staged, records=zip(*columns, strict=True))
     result = await connection.execute(statements.insert)
     return list(result) if result.returns_rows else []
+
+
+def committed(notes: dict[Any, Any]) -> None:
+    """Remembers the temporary tables that a transaction has made: they last as long as its connection.
+
+    Args:
+        notes: What the pool notes about the connection (`connection.info`).
+    """
+    notes.setdefault(_LASTING, set()).update(notes.pop(_OPEN, ()))
+
+
+def rolled_back(notes: dict[Any, Any]) -> None:
+    """Forgets those that went with the transaction."""
+    notes.pop(_OPEN, None)
 
 
 def update_all(table: Table, names: Sequence[str]) -> str:
@@ -62,7 +82,6 @@ class _Statements:
         self.numbers = [position for position, kind in enumerate(types.values()) if isinstance(kind, Numeric)]
         self.staged = f"staged_{table.name}"
         columns = ", ".join(f'"{name}" {_staged_type(kind)}' for name, kind in types.items())
-        # A rolled back transaction takes it away again, so it is asked for each time; pools lend connections anew.
         self.stage = text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {self.staged} ({columns}) ON COMMIT DELETE ROWS")
         listed = ", ".join(f'"{name}"' for name in names)
         values = ", ".join(f'CAST("{name}" AS {_type_name(kind)})' for name, kind in types.items())

@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from segmentation.errors import StartRefused, StoreUnavailable
+from segmentation.storage import bulk
 
 _PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
 """SQLSTATE classes that a later try may not meet: connection, rollback, resources, locks, intervention, system."""
@@ -61,8 +62,14 @@ async def transaction(engine: AsyncEngine, *, isolation: str | None = None) -> A
         async with engine.connect() as connection:
             if isolation is not None:
                 await connection.execution_options(isolation_level=isolation)
-            async with connection.begin():
-                yield connection
+            notes = connection.info
+            try:
+                async with connection.begin():
+                    yield connection
+            except BaseException:
+                bulk.rolled_back(notes)
+                raise
+            bulk.committed(notes)
 
 
 @contextlib.contextmanager
