@@ -7,6 +7,7 @@ stop that the user asked for is no failure.
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 import threading
@@ -16,7 +17,8 @@ from pathlib import Path
 from rich.console import Console
 
 from local_stack.failures import Interrupted, StackFailed
-from local_stack.stack import BUNDLED_EVENTS, LargestCustomers, Options, Stack
+from local_stack.live import DEFAULT_SEED
+from local_stack.stack import BUNDLED_EVENTS, Options, Questions, Stack
 
 _PLAIN_WIDTH = 120
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,6 +43,22 @@ def parser() -> argparse.ArgumentParser:
         ),
     )
     run.add_argument("--no-replay", action="store_true", help="start without replaying events")
+    run.add_argument(
+        "--simulate",
+        type=_rate,
+        metavar="N",
+        help=(
+            'then add N live synthetic events a second, labelled "synthetic": true, with ids that begin with SIM-; '
+            "they stay in the data (--data-dir keeps them apart), and a start without --simulate adds no more"
+        ),
+    )
+    run.add_argument(
+        "--seed",
+        type=_seed,
+        default=DEFAULT_SEED,
+        metavar="N",
+        help="what --simulate draws chance from: the same seed gives the same trade (default: %(default)s)",
+    )
     run.add_argument(
         "--data",
         type=Path,
@@ -77,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def run(arguments: Sequence[str] | None, environment: Mapping[str, str], largest_customers: LargestCustomers) -> int:
+def run(arguments: Sequence[str] | None, environment: Mapping[str, str], questions: Questions) -> int:
     """Run the command; the exit code."""
     chosen = parser().parse_args(arguments)
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -97,6 +115,8 @@ def run(arguments: Sequence[str] | None, environment: Mapping[str, str], largest
             postgres_port=chosen.postgres_port,
             kafka_port=chosen.kafka_port,
             partitions=chosen.partitions,
+            simulate=chosen.simulate,
+            seed=chosen.seed,
         )
         Stack(
             options,
@@ -104,7 +124,7 @@ def run(arguments: Sequence[str] | None, environment: Mapping[str, str], largest
             repository=repository,
             console=console,
             stopping=stopping,
-            largest_customers=largest_customers,
+            questions=questions,
         ).run()
     except Interrupted:
         return 0
@@ -143,3 +163,19 @@ def _count(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no count: give a number from 1")
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if math.isfinite(rate) and rate > 0:
+        return rate
+    raise argparse.ArgumentTypeError(f"{text!r} is no pace: give a number of events a second above 0, such as 200")
+
+
+def _seed(text: str) -> int:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no seed: give a whole number from 0")

@@ -7,7 +7,8 @@ Laws: one stack at a time. A file is either the old whole one or the new whole o
     ├── lock                 held by the running stack, with its process id
     ├── stack.json           the addresses, while a stack is up
     ├── stack-settings.json  the clock, currency and time zone that the data was made with
-    └── replay.json          how far the replay has come
+    ├── replay.json          how far the replay has come
+    └── simulation.json      the last run of synthetic events, whose ids are taken
 """
 
 from __future__ import annotations

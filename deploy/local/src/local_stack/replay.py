@@ -120,7 +120,7 @@ class Replay:
     def run(self) -> bool:
         """Produce what is left, and wait until all is in; False when there was nothing left to do."""
         sha256, total = measure(self._file)
-        producer = Producer(_settings(self._broker), logger=_QUIET)
+        producer = Producer(producer_settings(self._broker), logger=_QUIET)
         read_before = self._status().read
         progress = starting_point(
             self._remembered(),
@@ -244,7 +244,8 @@ def _opened(file: Path) -> BinaryIO | io.BufferedReader:
     return file.open("rb")
 
 
-def _settings(broker: Broker) -> dict[str, str | int | bool]:
+def producer_settings(broker: Broker) -> dict[str, str | int | bool]:
+    """What a producer of events is made with."""
     return {
         **broker.client,
         "log_level": 0,

@@ -1,7 +1,8 @@
 """The stack, from preflight to the last process stopped: the one conductor of this package.
 
-Laws: things start in the order PostgreSQL, Kafka, topics, migrations, worker, API, replay, and stop in the opposite
-one. Whatever has been started is stopped again, however far the start came. What ends unasked is started again.
+Laws: things start in the order PostgreSQL, Kafka, topics, migrations, worker, API, replay, simulation,
+and stop in the opposite one. Whatever has been started is stopped again, however far the start came. What ends unasked
+is started again.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from rich.console import Console
 
@@ -27,16 +29,21 @@ from local_stack.failures import KafkaUnavailable, StackFailed
 from local_stack.in_process import InProcessBroker
 from local_stack.kafka import EmbeddedKafka, create_topics
 from local_stack.kafka_distribution import KafkaDistribution, find_distribution
+from local_stack.live import Simulation, Wanted
 from local_stack.ports import LOOPBACK, require_free
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import Child, failure, pause, run, wait_until
 from local_stack.replay import Broker, Replay
+from local_stack.simulation import CURRENCY
 from local_stack.supervision import Supervision
 from local_stack.topics import Topics
 
 BrokerKind = Literal["kafka", "in-process"]
 #: asks the database for the ids of the largest customers by 365-day net revenue, largest first
 LargestCustomers = Callable[[str], Awaitable[list[str]]]
+#: asks the database what one unit of each currency with a rate on a day is worth in the base currency
+RatesInForce = Callable[[str, date], Awaitable[dict[str, float]]]
+Answer = TypeVar("Answer")
 
 BUNDLED_EVENTS = Path("data") / "online_retail_ii.ndjson.gz"
 _READY_SECONDS = 120
@@ -58,6 +65,17 @@ class Options:
     postgres_port: int | None
     kafka_port: int | None
     partitions: int
+    #: synthetic events a second, None for none
+    simulate: float | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What is asked of the database itself."""
+
+    largest_customers: LargestCustomers
+    rates_in_force: RatesInForce
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +99,7 @@ class Stack:
         repository: Path,
         console: Console,
         stopping: threading.Event,
-        largest_customers: LargestCustomers,
+        questions: Questions,
     ) -> None:
         """`stopping` is set when the user asks the stack to stop."""
         self._options = options
@@ -89,7 +107,7 @@ class Stack:
         self._repository = repository
         self._console = console
         self._stopping = stopping
-        self._largest_customers = largest_customers
+        self._questions = questions
         self._topics = Topics.of(environment)
         self._supervision = Supervision(self._say)
 
@@ -121,9 +139,12 @@ class Stack:
             if self._options.events is not None:
                 self._replay(self._options.events, kafka, api, directory)
             addresses = summary.Addresses(api.url, kafka.bootstrap_servers, database_url, kafka.kind)
-            self._conclude(api, addresses, services)
+            simulation = self._prepare_simulation(kafka, api, directory, database_url, lasting)
+            self._conclude(api, addresses, services, simulation)
             directory.write(_ADDRESSES, asdict(addresses))
             started.callback(directory.remove, _ADDRESSES)
+            if simulation is not None:
+                self._simulate(simulation)
             while True:
                 self._pause(_WATCH_SECONDS)
 
@@ -291,11 +312,10 @@ class Stack:
     def _replay(self, events: Path, kafka: _Kafka, api: Api, directory: DataDirectory) -> None:
         terminal = self._console.is_terminal
         display = summary.BarDisplay(self._console) if terminal else summary.PlainDisplay(self._console)
-        client = environments.kafka_client(self._environment, kafka.bootstrap_servers, own_kafka=kafka.own)
         replay = Replay(
             events,
             topics=self._topics,
-            broker=Broker(client, forgets=kafka.kind == "in-process"),
+            broker=self._broker(kafka),
             api=api,
             directory=directory,
             display=display,
@@ -308,14 +328,54 @@ class Stack:
         finally:
             display.close()
 
-    def _conclude(self, api: Api, addresses: summary.Addresses, services: Mapping[str, str]) -> None:
+    def _broker(self, kafka: _Kafka) -> Broker:
+        client = environments.kafka_client(self._environment, kafka.bootstrap_servers, own_kafka=kafka.own)
+        return Broker(client, forgets=kafka.kind == "in-process")
+
+    def _prepare_simulation(
+        self, kafka: _Kafka, api: Api, directory: DataDirectory, database_url: str, lasting: Mapping[str, str]
+    ) -> Simulation | None:
+        if self._options.simulate is None:
+            return None
+        wanted = Wanted(
+            self._options.simulate,
+            self._options.seed,
+            clock=lasting.get("CLOCK", "system"),
+            currency=lasting.get("BASE_CURRENCY", CURRENCY),
+        )
+        return Simulation(
+            wanted,
+            topics=self._topics,
+            broker=self._broker(kafka),
+            api=api,
+            directory=directory,
+            rates=lambda day: _ask(self._questions.rates_in_force(database_url, day)),
+            now=_now,
+            pause=self._pause,
+        )
+
+    def _simulate(self, simulation: Simulation) -> None:
+        terminal = self._console.is_terminal
+        display = summary.LiveLine(self._console) if terminal else summary.PlainLines(self._console)
+        try:
+            simulation.run(display)
+        finally:
+            display.close()
+
+    def _conclude(
+        self, api: Api, addresses: summary.Addresses, services: Mapping[str, str], simulation: Simulation | None
+    ) -> None:
         status = api.find_status()
         customer_ids: list[str] = []
         if status is not None and status.read:
-            customer_ids = asyncio.run(_awaited(self._largest_customers(addresses.database_url)))
+            customer_ids = _ask(self._questions.largest_customers(addresses.database_url))
             currency = services.get("BASE_CURRENCY", "")
             summary.print_outcome(self._console, api, status, currency=currency, largest=customer_ids)
-        summary.print_addresses(self._console, addresses, auth=services["AUTH"], customer_ids=customer_ids)
+        if simulation is not None and not customer_ids:
+            customer_ids = simulation.largest(2)
+        summary.print_addresses(
+            self._console, addresses, auth=services["AUTH"], customer_ids=customer_ids, simulation=simulation
+        )
 
 
 class _Service:
@@ -350,5 +410,12 @@ def _claimed_by(pid: int, status: IngestStatus | None) -> bool:
     return status is not None and any(f"-{pid}-" in worker for worker in status.workers)
 
 
-async def _awaited(answer: Awaitable[list[str]]) -> list[str]:
-    return await answer
+def _ask(answer: Awaitable[Answer]) -> Answer:
+    async def awaited() -> Answer:
+        return await answer
+
+    return asyncio.run(awaited())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - the stack's one look at the clock

@@ -14,10 +14,13 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from local_stack.api import OUTCOMES, Api, IngestStatus
+from local_stack.live import Figures, Simulation
 
 _WINDOW = "365d"
 
@@ -47,7 +50,9 @@ def _without_password(url: str) -> str:
     return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:…@", url)
 
 
-def print_addresses(console: Console, addresses: Addresses, *, auth: str, customer_ids: list[str]) -> None:
+def print_addresses(
+    console: Console, addresses: Addresses, *, auth: str, customer_ids: list[str], simulation: Simulation | None
+) -> None:
     """Where to look, and what to try."""
     one = customer_ids[0] if customer_ids else "C-1042"
     body = json.dumps({"customer_ids": customer_ids[:2] or [one]})
@@ -69,6 +74,8 @@ def print_addresses(console: Console, addresses: Addresses, *, auth: str, custom
     console.print("\n".join(lines))
     if addresses.broker == "in-process":
         print_stand_in_banner(console)
+    if simulation is not None:
+        print_synthetic_banner(console, simulation)
     console.print("Ctrl-C stops everything and keeps the data.")
 
 
@@ -127,6 +134,70 @@ class PlainDisplay:
         if time.monotonic() - self._last >= self._every:
             self._last = time.monotonic()
             self._console.print(f"replay: {produced:,} of {self._total:,} produced, {read:,} read")
+
+    def close(self) -> None:
+        """Nothing to leave behind."""
+
+
+def print_synthetic_banner(console: Console, simulation: Simulation) -> None:
+    """Say that not all of this is real, and how to do without."""
+    rule = "=" * 92
+    line = simulation.line
+    days = f"a day of trade passes in {line.seconds_a_day:,.3g} s"
+    when = f"from {line.start:%Y-%m-%d} on, and {days}" if line.speed > 1 else f"as occurring now, and {days}"
+    console.print(
+        f"{rule}\nSYNTHETIC events flow: {simulation.events_per_second:,g} a second, told {when}.\n"
+        f'Each is labelled "synthetic": true, and its ids begin with {simulation.prefix}-.\n'
+        "To turn it off, stop with Ctrl-C and start without --simulate. What was added stays in the data:\n"
+        f"for data without it, start with another --data-dir.\n{rule}",
+        style="bold yellow",
+    )
+
+
+def synthetic_line(figures: Figures) -> str:
+    """How the synthetic events get on, in a line."""
+    unknown = "?"
+    lag = unknown if figures.lag is None else f"{figures.lag:,}"
+    applied = unknown if figures.applied_per_second is None else f"{figures.applied_per_second:,.0f}"
+    tiers = " ".join(f"{tier} {figures.tiers[tier]:,}" for tier in "ABC" if tier in figures.tiers)
+    line = f"synthetic: {figures.sent:,} sent, lag {lag}, {applied} applied a second; tiers {tiers or unknown}"
+    if figures.as_of is not None:
+        line += f" (as of {figures.as_of})"
+    if figures.waiting_for is not None:
+        line += f"; waiting for {figures.waiting_for}"
+    return line
+
+
+class LiveLine:
+    """One line on a terminal that tells the present."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=4)
+
+    def show(self, figures: Figures) -> None:
+        """See live.Display."""
+        if not self._live.is_started:
+            self._live.start()
+        self._live.update(Text(synthetic_line(figures), no_wrap=True, overflow="ellipsis"))
+
+    def close(self) -> None:
+        """See live.Display."""
+        self._live.stop()
+
+
+class PlainLines:
+    """A line now and then, for logs."""
+
+    def __init__(self, console: Console, *, every_seconds: float = 10.0) -> None:
+        self._console = console
+        self._every = every_seconds
+        self._last = time.monotonic()
+
+    def show(self, figures: Figures) -> None:
+        """See live.Display."""
+        if time.monotonic() - self._last >= self._every:
+            self._last = time.monotonic()
+            self._console.print(synthetic_line(figures))
 
     def close(self) -> None:
         """Nothing to leave behind."""

@@ -68,6 +68,19 @@ async def largest_customers(engine: AsyncEngine, limit: int) -> list[CustomerId]
         return list(await connection.scalars(_LARGEST, {"limit": limit}))
 
 
+_RATES_IN_FORCE = text("""
+    SELECT DISTINCT ON (currency) currency, (scaled_rate / 1e12)::double precision AS rate
+    FROM exchange_rates WHERE day <= :day ORDER BY currency, day DESC
+""")
+
+
+async def rates_in_force(engine: AsyncEngine, day: date) -> dict[str, float]:
+    """About what one unit of each foreign currency is worth in the base currency; for guesses, never for books."""
+    async with transaction(engine) as connection:
+        rows = await connection.execute(_RATES_IN_FORCE, {"day": day})
+        return {row.currency: row.rate for row in rows}
+
+
 _EVENT = text("""
     SELECT events.type, events.customer_id, events.business_day, events.topic, events.partition, events."offset",
            events.recorded_at,
