@@ -306,6 +306,49 @@ def test_the_stand_in_for_kafka_is_enough_for_a_first_look(directory: Path, firs
         assert stack.stop() == 0
 
 
+def _load_rates(stack: RunningStack, file: Path) -> None:
+    command = [str(Path(sys.executable).with_name("ingest-worker")), "load-rates", str(file)]
+    settings = {"DATABASE_URL": stack.addresses()["database_url"], "BASE_CURRENCY": "CNY", "CLOCK": "system"}
+    subprocess.run(command, check=True, env={"PATH": os.defpath, **settings}, timeout=LIMIT_SECONDS)
+
+
+def _currencies(stack: RunningStack) -> set[str]:
+    day = stack.get("/ingest/status")["as_of"]
+    return {row["currency"] for row in stack.get(f"/ingest/totals?from={day}&to={day}")["totals"]} - {None}
+
+
+@pytest.mark.parametrize("broker", [pytest.param("kafka", marks=pytest.mark.kafka), "in-process"])
+def test_synthetic_events_flow_until_it_stops_and_new_ones_after_a_restart(
+    directory: Path, tmp_path: Path, broker: str, request: pytest.FixtureRequest
+) -> None:
+    """They are applied, said to be synthetic, and never refused; in other currencies once there are rates."""
+    if broker == "kafka":
+        request.getfixturevalue("distribution")
+    rates = tmp_path / "rates.csv"
+    rates.write_text("currency,day,rate\nUSD,2020-01-01,7.1\n")
+    arguments = ("--broker", broker, "--no-replay", "--simulate", "50")
+    with RunningStack(directory, *arguments) as stack:
+        stack.addresses()
+        stack.until(lambda: stack.events()["applied"] > 100, "synthetic events to be applied")
+        stack.until(lambda: "synthetic: " in stack.printed, "a line on how it goes")
+        assert "SYNTHETIC events flow: 50 a second" in stack.printed
+        assert "start without --simulate" in stack.printed
+        assert _currencies(stack) == {"CNY"}
+        _load_rates(stack, rates)
+        assert stack.stop() == 0
+    with RunningStack(directory, *arguments) as stack:
+        stack.addresses()
+        before = stack.get("/ingest/status")
+        stack.until(lambda: stack.events()["applied"] > before["events"]["applied"] + 100, "new events")
+        stack.until(lambda: "USD" in _currencies(stack), "orders in another currency")
+        after = stack.get("/ingest/status")
+        assert after["customers"] > before["customers"] > 0
+        assert after["events"]["rejected"] == after["events"]["suppressed"] == 0
+        # what is doubled on purpose, and what the in-process broker may have forgotten
+        assert after["events"]["duplicate"] < after["events"]["applied"] / 4
+        assert stack.stop() == 0
+
+
 def test_signals_during_the_start_end_it_in_order(directory: Path, first_lines: Path) -> None:
     """Ctrl-C before anything is up is no failure, and leaves nothing behind."""
     with RunningStack(directory, "--broker", "in-process", "--data", str(first_lines)) as stack:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from local_stack.data_directory import DataDirectory
 from local_stack.failures import ChildDied, Interrupted, KafkaUnavailable, StackFailed
 from local_stack.ports import free_port, is_free, require_free
 from local_stack.processes import Child, run
+from local_stack.stack import Questions
 
 
 @pytest.fixture
@@ -196,6 +198,9 @@ def test_a_failing_start_is_one_line_on_standard_error(
     async def nobody(_: str) -> list[str]:
         return []
 
+    async def no_rates(_: str, __: date) -> dict[str, float]:
+        return {}
+
     arguments = ["run", "--data-dir", str(tmp_path), "--no-replay", "--http-port", str(taken_port)]
-    assert cli.run(arguments, {}, nobody) == 1
+    assert cli.run(arguments, {}, Questions(nobody, no_rates)) == 1
     assert capsys.readouterr().err.count("\n") == 1

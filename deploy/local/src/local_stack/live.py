@@ -175,6 +175,7 @@ class Simulation:
         rates: Callable[[date], Mapping[str, float]],
         now: Callable[[], datetime],
         pause: Callable[[float], None],
+        steady_seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         """`rates` are what other currencies are worth on a day, as far as any are loaded.
 
@@ -187,6 +188,7 @@ class Simulation:
         self._directory = directory
         self._now = now
         self._pause = pause
+        self._steady_seconds = steady_seconds
         self._acknowledged = 0
         as_of = self._await_status().as_of
         first_day = TimeLine.of(wanted, as_of=_day(as_of), now=now()).start.date()
@@ -256,7 +258,7 @@ class Simulation:
         )
         self._messages: Iterator[Message] = self._traffic.messages()
         self._next = next(self._messages)
-        self._pace = Pace(self._line, time.monotonic())
+        self._pace = Pace(self._line, self._steady_seconds())
 
     def _send(self, producer: Producer, watch: Watch, display: Display) -> None:
         since_asked, asked = 0, watch.seen.number
@@ -265,9 +267,9 @@ class Simulation:
             seen = watch.seen
             if seen.number != asked:
                 since_asked, asked = 0, seen.number
-            now, told = self._now(), self._pace.at(time.monotonic())
+            now, told = self._now(), self._pace.at(self._steady_seconds())
             if self._line.is_over(told, now):
-                self._begin(seen.status.as_of if seen.status is not None else now.date().isoformat())
+                self._begin(now.date().isoformat())  # whatever the worker has read so far
                 continue
             room = MOST_UNREAD - since_asked - seen.lag if self._broker.forgets else MOST_WAITING
             waiting_for = None
