@@ -317,35 +317,43 @@ def _currencies(stack: RunningStack) -> set[str]:
     return {row["currency"] for row in stack.get(f"/ingest/totals?from={day}&to={day}")["totals"]} - {None}
 
 
-@pytest.mark.parametrize("broker", [pytest.param("kafka", marks=pytest.mark.kafka), "in-process"])
-def test_synthetic_events_flow_until_it_stops_and_new_ones_after_a_restart(
-    directory: Path, tmp_path: Path, broker: str, request: pytest.FixtureRequest
-) -> None:
-    """They are applied, said to be synthetic, and never refused; in other currencies once there are rates."""
-    if broker == "kafka":
-        request.getfixturevalue("distribution")
+def _require_synthetic_events(stack: RunningStack) -> None:
+    """They are applied, said to be synthetic, and never refused."""
+    stack.addresses()
+    before = stack.get("/ingest/status")
+    stack.until(lambda: stack.events()["applied"] > before["events"]["applied"] + 100, "synthetic events to be applied")
+    stack.until(lambda: "synthetic: " in stack.printed, "a line on how it goes")
+    assert "SYNTHETIC events flow: 50 a second" in stack.printed
+    assert "start without --simulate" in stack.printed
+    after = stack.get("/ingest/status")
+    assert after["customers"] > before["customers"]
+    assert after["events"]["rejected"] == after["events"]["suppressed"] == 0
+    # what is doubled on purpose, and what the in-process broker may have forgotten
+    assert after["events"]["duplicate"] < after["events"]["applied"] / 4
+
+
+@pytest.mark.kafka
+@pytest.mark.usefixtures("distribution")
+def test_synthetic_events_flow_until_it_stops(directory: Path) -> None:
+    """Through a real Kafka."""
+    with RunningStack(directory, "--no-replay", "--simulate", "50") as stack:
+        _require_synthetic_events(stack)
+        assert stack.stop() == 0
+
+
+def test_a_restart_adds_new_synthetic_events_in_every_currency_with_a_rate(directory: Path, tmp_path: Path) -> None:
+    """The ids of the run before are not used again."""
     rates = tmp_path / "rates.csv"
     rates.write_text("currency,day,rate\nUSD,2020-01-01,7.1\n")
-    arguments = ("--broker", broker, "--no-replay", "--simulate", "50")
+    arguments = ("--broker", "in-process", "--no-replay", "--simulate", "50")
     with RunningStack(directory, *arguments) as stack:
-        stack.addresses()
-        stack.until(lambda: stack.events()["applied"] > 100, "synthetic events to be applied")
-        stack.until(lambda: "synthetic: " in stack.printed, "a line on how it goes")
-        assert "SYNTHETIC events flow: 50 a second" in stack.printed
-        assert "start without --simulate" in stack.printed
+        _require_synthetic_events(stack)
         assert _currencies(stack) == {"CNY"}
         _load_rates(stack, rates)
         assert stack.stop() == 0
     with RunningStack(directory, *arguments) as stack:
-        stack.addresses()
-        before = stack.get("/ingest/status")
-        stack.until(lambda: stack.events()["applied"] > before["events"]["applied"] + 100, "new events")
-        stack.until(lambda: "USD" in _currencies(stack), "orders in another currency")
-        after = stack.get("/ingest/status")
-        assert after["customers"] > before["customers"] > 0
-        assert after["events"]["rejected"] == after["events"]["suppressed"] == 0
-        # what is doubled on purpose, and what the in-process broker may have forgotten
-        assert after["events"]["duplicate"] < after["events"]["applied"] / 4
+        _require_synthetic_events(stack)
+        stack.until(lambda: _currencies(stack) == {"CNY", "USD"}, "orders in another currency")
         assert stack.stop() == 0
 
 

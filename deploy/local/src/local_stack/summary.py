@@ -188,15 +188,15 @@ class LiveLine:
 class PlainLines:
     """A line now and then, for logs."""
 
-    def __init__(self, console: Console, *, every_seconds: float = 10.0) -> None:
+    def __init__(self, console: Console, *, first_seconds: float = 2.0, every_seconds: float = 10.0) -> None:
         self._console = console
         self._every = every_seconds
-        self._last = time.monotonic()
+        self._due = time.monotonic() + first_seconds
 
     def show(self, figures: Figures) -> None:
         """See live.Display."""
-        if time.monotonic() - self._last >= self._every:
-            self._last = time.monotonic()
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + self._every
             self._console.print(synthetic_line(figures))
 
     def close(self) -> None:
