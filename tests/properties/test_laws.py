@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -153,6 +154,27 @@ def test_two_texts_have_the_same_fingerprint_exactly_when_they_are_equal_json_va
         return
     prints = [json_values.fingerprint(json_values.parse(text)) for text in texts]
     assert (prints[0] == prints[1]) == (first == second)
+
+
+def read_by(parse: Callable[[bytes], Any], text: bytes) -> str:
+    """What a parser makes of a text: the value, its types included, or the refusal in words."""
+    try:
+        return repr(parse(text))
+    except json_values.InvalidJson as refusal:
+        return f"refused: {refusal}"
+
+
+@given(st.one_of(respelled().map(lambda texts: texts[0]), st.deferred(mutated)))
+@example(b"1" * 401)
+@example(b"[" + b"1" * 401 + b"]")
+@example(b"-0.0")
+@example(b"18446744073709551616")
+@example(b'"\\udc00"')
+@example(b"\xef\xbb\xbf{}")
+@example(b"[" * 101 + b"]" * 101)
+@example(b'{"a":[' * 51)
+def test_the_quick_and_the_strict_parser_read_alike(text: bytes) -> None:
+    assert read_by(json_values.parse, text) == read_by(json_values.parse_strictly, text)
 
 
 # --- decoding -------------------------------------------------------------------------------------------------------

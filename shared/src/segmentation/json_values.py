@@ -66,14 +66,15 @@ def parse(text_bytes: bytes) -> Any:  # noqa: ANN401 - JSON is any value
             return _QUICK.decode(text_bytes)
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass  # told in our own words below
-    return _parse_strictly(text_bytes)
+    return parse_strictly(text_bytes)
 
 
 def _has_long_number(text_bytes: bytes) -> bool:
     return len(text_bytes) > _SHORT and _LONG_INTEGER.search(text_bytes) is not None
 
 
-def _parse_strictly(text_bytes: bytes) -> Any:  # noqa: ANN401 - JSON is any value
+def parse_strictly(text_bytes: bytes) -> Any:  # noqa: ANN401 - JSON is any value
+    """`parse` by the standard library alone."""
     try:
         text = text_bytes.decode()
     except UnicodeDecodeError as error:
