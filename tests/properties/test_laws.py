@@ -85,18 +85,56 @@ def ranked(values: list[int], share_a: Fraction, share_b: Fraction) -> tuple[lis
 def test_each_tier_is_the_smallest_prefix_that_reaches_its_share(values: list[int], shares: list[Fraction]) -> None:
     """The crossing customer included, ties by id, exact whatever the size; nobody at or below 0 is rated."""
     ids, ranking = ranked(values, *shares)
-    assert [TIERS[rank].value for rank in ranking.tiers(len(values))] == naive(values, ids, *shares)
+    assert [TIERS[rank].value for rank in ranking.tiers] == naive(values, ids, *shares)
     assert ranking.total == sum(value for value in values if value > 0)
-    assert [ranking.reached(count) for count in range(len(ranking.order) + 1)] == [
-        sum(values[row] for row in ranking.order[:count]) for count in range(len(ranking.order) + 1)
+    best_first = sorted((value for value in values if value > 0), reverse=True)
+    assert [ranking.reached(count) for count in range(len(best_first) + 1)] == [
+        sum(best_first[:count]) for count in range(len(best_first) + 1)
     ]
+
+
+steps = st.lists(
+    st.dictionaries(
+        st.sampled_from([f"C-{'x' * width}{place}" for place in range(6) for width in (0, 1, 9)]),
+        st.one_of(st.integers(-3, 9), st.sampled_from([2**62, 2**63 - 1, 10**30, -(10**30)])),
+        max_size=8,
+    ),
+    max_size=6,
+)
+
+
+@given(steps, shares)
+@example([{}, {"a": 1}, {"a": 0}], [Fraction(4, 5), Fraction(19, 20)])
+@example([{"b": 5}, {"a": 5, "longer": 2**63}, {"b": 5, "c": 1}], [Fraction(1, 2), Fraction(1, 2)])
+def test_a_roster_brought_up_to_date_is_one_made_anew(steps: list[dict[str, int]], shares: list[Fraction]) -> None:
+    """Whatever came when, values, tiers and cut-offs are those of everyone's latest value."""
+    rules = TierRules(share_a=shares[0], share_b=shares[1])
+    kept = tiering.Roster([], metrics.column([]), metrics.column([]))
+    latest: dict[str, int] = {}
+    standing: dict[str, Tier] = {}
+    for step in steps:
+        kept.update({CustomerId(name): value for name, value in step.items()})
+        latest |= step
+        names = sorted(latest)
+        ranking = kept.rank(rules)
+        assert [kept.customer_id(row) for row in range(len(kept))] == names
+        anew = tiering.rank(metrics.column([latest[name] for name in names]), list(map(CustomerId, names)), rules)
+        assert (ranking.cutoffs, ranking.total) == (anew.cutoffs, anew.total)
+        assert [TIERS[rank].value for rank in ranking.tiers] == naive([latest[name] for name in names], names, *shares)
+        assert kept.total == sum(latest.values())
+        crossers = kept.crossers(ranking)
+        before = dict(standing)
+        standing |= {names[row]: tier for row, tier in crossers}
+        assert all(before.get(names[row], Tier.UNRATED) is not tier for row, tier in crossers)
+        assert [standing.get(name, Tier.UNRATED) for name in names] == [TIERS[rank] for rank in ranking.tiers]
+        kept.move(crossers)
 
 
 @given(populations, shares)
 def test_the_cutoffs_assign_what_the_ranking_says(values: list[int], shares: list[Fraction]) -> None:
     ids, ranking = ranked(values, *shares)
     assigned = [ranking.cutoffs.assign(value, CustomerId(name)) for value, name in zip(values, ids, strict=True)]
-    assert assigned == [TIERS[rank] for rank in ranking.tiers(len(values))]
+    assert assigned == [TIERS[rank] for rank in ranking.tiers]
     assert ranking.cutoffs.assign(None, CustomerId("x")) is Tier.UNRATED
 
 

@@ -166,7 +166,7 @@ class Story:
                 )
                 ranking = tiering.rank(values, customer_ids, rules)
                 position = list(customer_ids).index(CustomerId(row["customer"]))
-                tier = TIERS[ranking.tiers(len(customer_ids))[position]]
+                tier = TIERS[ranking.tiers[position]]
                 assert tier == row["tier"], f"{row['customer']} is {tier} as of {row['as_of']}, not {row['tier']}"
                 cut_off = ranking.cutoffs.assign(int(values[position]), CustomerId(row["customer"]))
                 assert cut_off is tier, "the cut-offs say the same as the ranking"

@@ -234,4 +234,4 @@ def test_nobody_to_rank():
     for values in ([], [0], [0, -5]):
         ranking = tiering.rank(column(values), [CustomerId(f"C-{n}") for n in range(len(values))], TierRules())
         assert (ranking.cutoffs, ranking.total) == (CutOffs(None, None), 0)
-        assert set(ranking.tiers(len(values)).tolist()) <= {tiering.RANK[tiering.Tier.UNRATED]}
+        assert set(ranking.tiers.tolist()) <= {tiering.RANK[tiering.Tier.UNRATED]}

@@ -184,7 +184,7 @@ class MemoryLedger:
         customer_ids = sorted(self._snapshots)
         standing = [self._snapshots[customer_id] for customer_id in customer_ids]
         ranking = tiering.rank(metrics.column([each.value or 0 for each in standing]), customer_ids, self.policy.tiers)
-        tiers = [TIERS[rank] for rank in ranking.tiers(len(customer_ids))]
+        tiers = [TIERS[rank] for rank in ranking.tiers]
         moved = {
             each.customer_id: tier
             for each, tier in zip(standing, tiers, strict=True)

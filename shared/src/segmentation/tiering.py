@@ -9,17 +9,17 @@ are ranked, everyone else is unrated.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 
 from segmentation.fields import CustomerId
-from segmentation.metrics import Column
+from segmentation.metrics import Column, column, summable
 
 
 class Tier(enum.StrEnum):
@@ -84,55 +84,54 @@ def _within(last: Standing | None, value: int, customer_id: CustomerId) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Everyone ranked, best first, with where the tiers end."""
+    """Where the tiers end when everyone is ranked, best first."""
 
     cutoffs: CutOffs
     total: int
-    order: Column
-    """Row numbers of the ranked customers in the columns given, best first."""
-    before: Column
-    """Sum of the values of all ranked strictly ahead, in ranking order."""
+    sums: Column
+    """Of the values of the ranking's first customer, its first two, and so on."""
     last_a: int
     last_b: int
-    """How many of `order` are in A, and in A and B together."""
+    """How many of the ranked are in A, and in A and B together."""
+    tiers: Column
+    """The tier of each row of the columns given, as RANK numbers."""
 
     def reached(self, count: int) -> int:
         """The sum of the first `count` values of the ranking."""
-        return int(self.before[count]) if count < len(self.order) else self.total
-
-    def tiers(self, customers: int) -> Column:
-        """The tier of each row of the columns given, as RANK numbers."""
-        tiers = np.full(customers, RANK[Tier.UNRATED], dtype=np.int64)
-        tiers[self.order] = RANK[Tier.C]
-        tiers[self.order[: self.last_b]] = RANK[Tier.B]
-        tiers[self.order[: self.last_a]] = RANK[Tier.A]
-        return tiers
+        return int(self.sums[count - 1]) if count else 0
 
 
 def rank(values: Column, customer_ids: Sequence[CustomerId], rules: TierRules) -> Ranking:
     """Ranks everyone and finds the cut-offs.
 
+    Only the values are sorted, not the customers: a tier is where a value lies from the cut-offs, and among the
+    equals of a cut-off the ids decide, which are in order already.
+
     Args:
         values: Values on the basis, one a customer; int64 whose sum fits, or Python integers.
-        customer_ids: In ascending byte order, so that a stable sort settles the ties.
+        customer_ids: In ascending byte order.
         rules: Shares.
     """
-    ranked = np.flatnonzero(values > 0)
-    order = ranked[np.argsort(-values[ranked], kind="stable")]
-    ordered = values[order]
-    reached = np.cumsum(ordered)
-    total = int(reached[-1]) if len(order) else 0
-    before = reached - ordered
+    ascending = np.sort(values[values > 0])
+    descending = ascending[::-1]
+    sums = np.cumsum(descending)
+    total = int(sums[-1]) if len(sums) else 0
+    before = sums - descending
     last_a = _first_at(before, rules.share_a * total)
     last_b = max(last_a, _first_at(before, rules.share_b * total))
-    return Ranking(
-        CutOffs(_standing(last_a, order, values, customer_ids), _standing(last_b, order, values, customer_ids)),
-        total,
-        order,
-        before,
-        last_a,
-        last_b,
-    )
+    tiers = np.where(values > 0, np.int8(RANK[Tier.C]), np.int8(RANK[Tier.UNRATED]))
+    standings: list[Standing | None] = []
+    for count, tier in ((last_b, Tier.B), (last_a, Tier.A)):
+        standings.append(None)
+        if count:
+            value = descending[count - 1]
+            above = len(ascending) - int(np.searchsorted(ascending, value, side="right"))
+            equals = np.flatnonzero(values == value)[: count - above]
+            tiers[values > value] = RANK[tier]
+            tiers[equals] = RANK[tier]
+            standings[-1] = Standing(int(value), customer_ids[int(equals[-1])])
+    b, a = standings
+    return Ranking(CutOffs(a, b), total, sums, last_a, last_b, tiers)
 
 
 def _first_at(before: Column, threshold: Fraction) -> int:
@@ -141,11 +140,78 @@ def _first_at(before: Column, threshold: Fraction) -> int:
     return int(np.searchsorted(before, ceiling, side="left"))
 
 
-def _standing(count: int, order: Column, values: Column, customer_ids: Sequence[CustomerId]) -> Standing | None:
-    if count == 0:
-        return None
-    row = int(order[count - 1])
-    return Standing(int(values[row]), customer_ids[row])
+class Roster:
+    """Everyone's value and computed tier, a row a customer in byte order of the ids, brought up to date by changes.
+
+    Law: after any sequence of updates it is what a roster made anew of everyone would be.
+    """
+
+    def __init__(self, customer_ids: Sequence[CustomerId], values: Column, tiers: Column) -> None:
+        """Ids in byte order; values 0 for none; tiers as RANK numbers."""
+        self._ids = np.array(customer_ids, dtype=np.bytes_)
+        self._values = values
+        self._tiers = tiers.astype(np.int8)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def total(self) -> int:
+        """The sum of everyone's value, the unrated included."""
+        return int(np.sum(self._summable()))
+
+    def customer_id(self, row: int) -> CustomerId:
+        return CustomerId(self._ids[row].decode())
+
+    def update(self, values: Mapping[CustomerId, int]) -> None:
+        """Takes new values; whoever was not there is unrated as yet."""
+        if not values:
+            return
+        named = sorted(values)
+        ids, news = np.array(named, dtype=np.bytes_), column([values[name] for name in named])
+        width = np.promote_types(self._ids.dtype, ids.dtype)
+        self._ids = self._ids.astype(width, copy=False)
+        if news.dtype != self._values.dtype:
+            self._values, news = self._values.astype(object), news.astype(object)
+        rows = np.searchsorted(self._ids, ids.astype(width, copy=False))
+        there = np.zeros(len(rows), dtype=np.bool_)
+        inside = rows < len(self._ids)
+        there[inside] = self._ids[rows[inside]] == ids[inside]
+        self._values[rows[there]] = news[there]
+        if not there.all():
+            self._ids = np.insert(self._ids, rows[~there], ids[~there])
+            self._values = np.insert(self._values, rows[~there], news[~there])
+            self._tiers = np.insert(self._tiers, rows[~there], np.int8(RANK[Tier.UNRATED]))
+
+    def rank(self, rules: TierRules) -> Ranking:
+        """Ranks everyone."""
+        return rank(self._summable(), _Names(self), rules)
+
+    def _summable(self) -> Column:
+        return self._values if self._values.dtype == object else summable(self._values)
+
+    def crossers(self, ranking: Ranking) -> list[tuple[int, Tier]]:
+        """Rows whose tier in a ranking of this roster is another than the one that stands, with the new one."""
+        rows = np.flatnonzero(ranking.tiers != self._tiers)
+        return [(row, TIERS[rank]) for row, rank in zip(rows.tolist(), ranking.tiers[rows].tolist(), strict=True)]
+
+    def move(self, crossers: Iterable[tuple[int, Tier]]) -> None:
+        """From now on these tiers stand."""
+        for row, tier in crossers:
+            self._tiers[row] = RANK[tier]
+
+
+class _Names(Sequence[CustomerId]):
+    """A roster's ids, each made text when it is asked for."""
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+
+    def __len__(self) -> int:
+        return len(self._roster)
+
+    def __getitem__(self, row: Any) -> Any:  # noqa: ANN401 - rows are asked for one at a time
+        return self._roster.customer_id(row)
 
 
 class TierHistory(Struct, frozen=True):

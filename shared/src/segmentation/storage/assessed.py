@@ -46,6 +46,7 @@ _LOAD_PACKED = text(
     "JOIN day_buckets USING (customer_id)"
 )
 _LOAD_SNAPSHOTS = text("SELECT * FROM snapshots WHERE customer_id = ANY(CAST(:customer_ids AS text[]))")
+_RECORD_MOVES = text("INSERT INTO value_moves (customer_ids, values) VALUES (:customer_ids, :values)")
 _RECORD_CHANGES = text("""
     INSERT INTO changes (customer_id, payload)
     SELECT given.customer_id, CAST(given.payload AS jsonb)
@@ -108,6 +109,7 @@ async def assess_customers(
         map(_snapshot_row, snapshots),
         then=update_all(tables.snapshots, _SNAPSHOT_COLUMNS),
     )
+    await _tell_the_keeper(connection, previous, snapshots)
     changes = announcements.announce(previous, snapshots)
     if changes:
         await connection.execute(
@@ -118,6 +120,22 @@ async def assess_customers(
             },
         )
     return len(changes)
+
+
+async def _tell_the_keeper(
+    connection: AsyncConnection, previous: Mapping[CustomerId, Snapshot], snapshots: Iterable[Snapshot]
+) -> None:
+    moved: list[Snapshot] = []
+    for after in snapshots:
+        before = previous.get(after.customer_id)
+        if before is None or before.value != after.value:
+            moved.append(after)
+    if moved:
+        told = {
+            "customer_ids": "\n".join(each.customer_id for each in moved),
+            "values": "\n".join(str(each.value or 0) for each in moved),
+        }
+        await connection.execute(_RECORD_MOVES, told)
 
 
 def _json(value: Any) -> str:  # noqa: ANN401 - JSON is any value

@@ -139,6 +139,7 @@ class PostgresLedger:
         self._house = house
         self._calendar = BusinessCalendar(house.time_zone)
         self._library = Library(house.base_currency)
+        self._settling = tiers.Settling(engine, self._library)
 
     async def claim(self, partitions: Iterable[Partition], *, owner: str) -> Mapping[Partition, Claim]:
         claims: dict[Partition, Claim] = {}
@@ -291,7 +292,7 @@ class PostgresLedger:
         return await tiers.sweep(self._engine, self._library, self._today(now), now=now, limit=limit)
 
     async def settle_tiers(self, *, now: datetime) -> bool:
-        return await tiers.settle(self._engine, self._library, self._today(now), now=now)
+        return await self._settling.settle(self._today(now), now=now)
 
     def _today(self, now: datetime) -> date | None:
         """Today by the system clock; None where the events' clock counts, which the store keeps."""

@@ -216,6 +216,14 @@ tier_state = Table(
     Column("settled_at", _MOMENT),
 )
 
+value_moves = Table(
+    "value_moves",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("customer_ids", Text(collation="C"), nullable=False, comment="a line each; those of one transaction"),
+    Column("values", Text, nullable=False, comment="what each is ranked by now, a line each; 0 for nothing"),
+)
+
 changes = Table(
     "changes",
     metadata,

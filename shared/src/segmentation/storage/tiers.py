@@ -2,13 +2,15 @@
 
 Laws: a tier is decided only here, by a look at everyone at one moment; the ranking says how many
 applied events it covers; only customers whose tier moved are touched.
+
+Everyone is kept in memory between two settlings (`tiering.Roster`), and brought up to date by what
+the transactions since have left in `value_moves`. That is trusted only while nobody else has begun
+to settle in between; whatever goes wrong, everyone is read anew.
 """
 
 import asyncio
 import itertools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -16,14 +18,13 @@ import numpy as np
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from segmentation import metrics, tiering
+from segmentation import metrics
 from segmentation.fields import CustomerId
-from segmentation.metrics import Column
 from segmentation.policy import Policy
 from segmentation.storage.assessed import assess_customers, lock_customers
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library, load_state
-from segmentation.tiering import RANK, TIERS, Ranking, Tier
+from segmentation.tiering import RANK, TIERS, Ranking, Roster, Tier
 
 _CROSSERS_AT_ONCE = 1_000
 _PARETO_STEPS = 20
@@ -50,6 +51,7 @@ _PACKED_VALUES = text(f"""
            coalesce(bool_or(abs(value) >= {_LARGEST_PACKED}), false) AS large
     FROM (SELECT customer_id, value, computed_tier FROM snapshots ORDER BY customer_id) AS ordered
 """)  # noqa: S608 - a constant of our own
+_TAKE_MOVES = text("DELETE FROM value_moves RETURNING id, customer_ids, values")
 _LOCK_PARTITIONS = text("SELECT FROM partitions ORDER BY topic, number FOR UPDATE")
 _BEGIN = text("""
     -- A fence: raising the attempt waits for the open steps of an earlier settling and stops its later ones.
@@ -77,19 +79,6 @@ class _Overtaken(Exception):
     """A later settling has begun."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """Everyone, at one moment."""
-
-    covered: int
-    applied: Sequence[Any]
-    """Rows of topic, number, applied."""
-    customer_ids: Sequence[CustomerId]
-    values: Column
-    ranks: Column
-    """The computed tiers that stand, as RANK numbers."""
-
-
 async def sweep(engine: AsyncEngine, library: Library, today: date | None, *, now: datetime, limit: int) -> int:
     """Assesses customers whose snapshot has come due."""
     async with transaction(engine) as connection:
@@ -108,56 +97,82 @@ async def sweep(engine: AsyncEngine, library: Library, today: date | None, *, no
         return len(due)
 
 
-async def settle(engine: AsyncEngine, library: Library, today: date | None, *, now: datetime) -> bool:
-    """Ranks everyone as of one moment and moves those who crossed a cut-off.
+class Settling:
+    """Ranks everyone as of one moment and moves those who crossed a cut-off, again and again.
 
     Two of these can overlap when a keeper loses its place without noticing: each begins by raising the attempt, and
     every later step of the earlier one finds that and gives up.
     """
-    async with transaction(engine) as connection:
-        if not await _is_wanted(connection, today):
+
+    def __init__(self, engine: AsyncEngine, library: Library) -> None:
+        self._engine = engine
+        self._library = library
+        self._attempt = 0
+        """Of the last settling here."""
+        self._roster: Roster | None = None
+        """Everyone, as that left them; None where it is not known to have ended well."""
+
+    async def settle(self, today: date | None, *, now: datetime) -> bool:
+        """Returns False where there was nothing to do, or somebody else has begun meanwhile."""
+        async with transaction(self._engine) as connection:
+            if not await _is_wanted(connection, today):
+                return False
+            attempt = int(await connection.scalar(_BEGIN) or 0)
+        roster = self._roster if attempt == self._attempt + 1 else None
+        self._attempt, self._roster = attempt, None
+        async with transaction(self._engine, isolation="REPEATABLE READ") as connection:
+            state = await load_state(connection)
+            as_of = today or state.as_of
+            asked = {"as_of": as_of, "policy_version": state.policy_version}
+            moment = (await connection.execute(_STANDING, asked)).one()
+            if moment.due:
+                self._roster = roster
+                return False
+            policy = await self._library.policy(connection, state.policy_version)
+            applied = (await connection.execute(_PARTITIONS)).all()
+            moved = await take_moves(connection)
+            if roster is None:
+                roster = await load_roster(connection)
+        roster.update(moved)
+        # In a thread: at a million customers this takes long enough to hold up everything else here.
+        ranking = await asyncio.to_thread(roster.rank, policy.tiers)
+        try:
+            await _move_crossers(self._engine, self._library, today, roster, ranking, attempt=attempt, now=now)
+        except _Overtaken:
             return False
-        attempt = int(await connection.scalar(_BEGIN) or 0)
-    async with transaction(engine, isolation="REPEATABLE READ") as connection:
-        state = await load_state(connection)
-        as_of = today or state.as_of
-        asked = {"as_of": as_of, "policy_version": state.policy_version}
-        moment = (await connection.execute(_STANDING, asked)).one()
-        if moment.due:
-            return False
-        policy = await library.policy(connection, state.policy_version)
-        applied = (await connection.execute(_PARTITIONS)).all()
-        standing = _Standing(moment.covered, applied, *await _everyone(connection))
-    # In a thread: at a million customers this takes long enough to hold up everything else here.
-    ranking = await asyncio.to_thread(tiering.rank, standing.values, standing.customer_ids, policy.tiers)
-    try:
-        await _move_crossers(engine, library, today, standing, ranking, attempt=attempt, now=now)
-    except _Overtaken:
-        return False
-    overview = json.dumps(_overview(standing, ranking, policy))
-    settled = {"attempt": attempt, "covered": standing.covered, "overview": overview, "settled_at": moment.at}
-    async with transaction(engine) as connection:
-        if await connection.scalar(_PUBLISH, asked | settled) is None:
-            return False
-        await connection.execute(_LOCK_PARTITIONS)
-        await connection.execute(
-            _SETTLED,
-            {
-                "topics": [row.topic for row in standing.applied],
-                "numbers": [row.number for row in standing.applied],
-                "applied": [row.applied for row in standing.applied],
-                "settled_at": moment.at,
-            },
-        )
-    return True
+        overview = json.dumps(_overview(roster, ranking, policy))
+        settled = {"attempt": attempt, "covered": moment.covered, "overview": overview, "settled_at": moment.at}
+        async with transaction(self._engine) as connection:
+            if await connection.scalar(_PUBLISH, asked | settled) is None:
+                return False
+            await connection.execute(_LOCK_PARTITIONS)
+            await connection.execute(
+                _SETTLED,
+                {
+                    "topics": [row.topic for row in applied],
+                    "numbers": [row.number for row in applied],
+                    "applied": [row.applied for row in applied],
+                    "settled_at": moment.at,
+                },
+            )
+        self._roster = roster
+        return True
 
 
-async def _everyone(connection: AsyncConnection) -> tuple[Sequence[CustomerId], Column, Column]:
-    """Ids in byte order, values (0 for none) and computed tiers of all customers."""
+async def take_moves(connection: AsyncConnection) -> dict[CustomerId, int]:
+    """What has moved since it was last taken: of each customer the latest value."""
+    moved: dict[CustomerId, int] = {}
+    for row in sorted((await connection.execute(_TAKE_MOVES)).all()):
+        moved.update(zip(row.customer_ids.split("\n"), map(int, row.values.split("\n")), strict=True))
+    return moved
+
+
+async def load_roster(connection: AsyncConnection) -> Roster:
+    """Everyone, read anew."""
     packed = (await connection.execute(_PACKED_VALUES)).one()
     if packed.large:
         rows = (await connection.execute(_VALUES)).all()
-        return (
+        return Roster(
             [row.customer_id for row in rows],
             metrics.column([int(row.value or 0) for row in rows]),
             np.array([RANK[Tier(row.computed_tier)] for row in rows], dtype=np.int64),
@@ -165,7 +180,7 @@ async def _everyone(connection: AsyncConnection) -> tuple[Sequence[CustomerId], 
     customer_ids = packed.customer_ids.split("\n") if packed.customer_ids else []
     values = np.frombuffer(packed.values or b"", dtype=">i8").astype(np.int64)
     ranks = np.frombuffer(packed.tiers or b"", dtype=">i2").astype(np.int64) - 1
-    return customer_ids, metrics.summable(values), ranks
+    return Roster(customer_ids, values, ranks)
 
 
 async def _is_wanted(connection: AsyncConnection, today: date | None) -> bool:
@@ -183,45 +198,42 @@ async def _move_crossers(
     engine: AsyncEngine,
     library: Library,
     today: date | None,
-    standing: _Standing,
+    roster: Roster,
     ranking: Ranking,
     *,
     attempt: int,
     now: datetime,
 ) -> None:
     """Gives the customers whose tier is another their new one."""
-    ranks = ranking.tiers(len(standing.customer_ids))
-    crossers: Mapping[CustomerId, Tier] = {
-        standing.customer_ids[row]: TIERS[ranks[row]] for row in np.flatnonzero(ranks != standing.ranks).tolist()
-    }
-    ordered = list(crossers)
-    for start in range(0, len(ordered), _CROSSERS_AT_ONCE):
-        some = ordered[start : start + _CROSSERS_AT_ONCE]
+    crossers = roster.crossers(ranking)
+    for start in range(0, len(crossers), _CROSSERS_AT_ONCE):
+        some = crossers[start : start + _CROSSERS_AT_ONCE]
+        computed = {roster.customer_id(row): tier for row, tier in some}
         async with transaction(engine) as connection:
             if not await connection.scalar(_STILL_LATEST, {"attempt": attempt}):
                 raise _Overtaken
-            await lock_customers(connection, some)
+            await lock_customers(connection, computed)
             # Read after the locks: the event clock may have moved on, and days close with what then stood.
             state = await load_state(connection)
             as_of = today or state.as_of
             if as_of is not None:
                 policy = await library.policy(connection, state.policy_version)
-                computed = {customer_id: crossers[customer_id] for customer_id in some}
-                await assess_customers(connection, some, as_of=as_of, policy=policy, now=now, computed=computed)
+                await assess_customers(connection, computed, as_of=as_of, policy=policy, now=now, computed=computed)
+        roster.move(some)
 
 
-def _overview(standing: _Standing, ranking: Ranking, policy: Policy) -> dict[str, Any]:
+def _overview(roster: Roster, ranking: Ranking, policy: Policy) -> dict[str, Any]:
     """What `GET /tiers` shows; amounts as text, since JSON numbers would lose digits."""
     counts = {
         Tier.A: ranking.last_a,
         Tier.B: ranking.last_b - ranking.last_a,
-        Tier.C: len(ranking.order) - ranking.last_b,
-        Tier.UNRATED: len(standing.customer_ids) - len(ranking.order),
+        Tier.C: len(ranking.sums) - ranking.last_b,
+        Tier.UNRATED: len(roster) - len(ranking.sums),
     }
-    ends = {Tier.A: ranking.last_a, Tier.B: ranking.last_b, Tier.C: len(ranking.order)}
+    ends = {Tier.A: ranking.last_a, Tier.B: ranking.last_b, Tier.C: len(ranking.sums)}
     reached = [ranking.reached(end) for end in (0, *ends.values())]
     values = dict(zip(ends, (after - before for before, after in itertools.pairwise(reached)), strict=True))
-    values[Tier.UNRATED] = sum(int(value) for value in standing.values) - ranking.total
+    values[Tier.UNRATED] = roster.total - ranking.total
     cutoffs = {Tier.A: ranking.cutoffs.a, Tier.B: ranking.cutoffs.b if counts[Tier.B] else None}
     return {
         "basis": policy.tiers.basis,
@@ -234,7 +246,7 @@ def _overview(standing: _Standing, ranking: Ranking, policy: Policy) -> dict[str
 
 def _pareto(ranking: Ranking) -> list[tuple[float, float]]:
     """Points of the curve: the share of ranked customers, best first, and of the total they make."""
-    customers = len(ranking.order)
+    customers = len(ranking.sums)
     if not customers:
         return []
     ends = sorted({-(-customers * step // _PARETO_STEPS) for step in range(_PARETO_STEPS + 1)})
