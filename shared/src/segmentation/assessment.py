@@ -76,7 +76,7 @@ def assess(
     tiers: list[tuple[Tier, date | None]] = []
     for customer_id in customers:
         before = previous.get(customer_id)
-        history = before.history if before else TierHistory()
+        history = before.history.rewound(as_of) if before else TierHistory()
         if customer_id in newly:
             history = history.moved(newly[customer_id], as_of)
         histories.append(history)
@@ -109,10 +109,10 @@ def assess(
                 value=ranked_value(metrics, policy.tiers.basis, row),
                 history=histories[row],
                 tier=tier,
-                tier_since=before.tier_since if before and before.tier is tier else as_of,
+                tier_since=min(before.tier_since, as_of) if before and before.tier is tier else as_of,
                 lifecycle=STAGES[int(stages.stage[row])],
                 segment=segment,
-                segment_since=before.segment_since if before and before.segment == segment else as_of,
+                segment_since=min(before.segment_since, as_of) if before and before.segment == segment else as_of,
                 segment_reasons=segmented.reasons(row),
                 service_level=granted.code(row),
                 service_reasons=granted.reasons(row),

@@ -234,6 +234,20 @@ class TierHistory(Struct, frozen=True):
             closed[self.computed] = as_of - timedelta(days=1)
         return TierHistory(computed, as_of, closed[Tier.A], closed[Tier.B], closed[Tier.C])
 
+    def rewound(self, as_of: date) -> "TierHistory":
+        """The history on a day that is not after all it knows: a day that is not over yet has not closed.
+
+        Only a clock of the machine that was put back brings it there.
+        """
+        closed = (self.closed_a, self.closed_b, self.closed_c)
+        if all(day is None or day < as_of for day in closed) and not (
+            self.computed_since and self.computed_since > as_of
+        ):
+            return self
+        yesterday = as_of - timedelta(days=1)
+        since = self.computed_since and min(self.computed_since, as_of)
+        return TierHistory(self.computed, since, *(day and min(day, yesterday) for day in closed))
+
     def effective(self, as_of: date, grace_days: int) -> tuple[Tier, date | None]:
         """The tier that counts, and the day on which it will fall if nothing changes (None: it will not)."""
         for tier, closed in ((Tier.A, self.closed_a), (Tier.B, self.closed_b), (Tier.C, self.closed_c)):

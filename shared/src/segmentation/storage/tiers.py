@@ -40,6 +40,8 @@ _STANDING = text(f"""
                (SELECT coalesce(sum(applied), 0)::bigint FROM partitions))::text AS wanted,
            clock_timestamp() AS at
 """)  # noqa: S608 - a constant of our own
+_WENT_BACK = text("SELECT as_of > :as_of FROM tier_state")
+_AHEAD = text("SELECT customer_id FROM snapshots WHERE as_of > :as_of LIMIT :limit")
 _PARTITIONS = text("SELECT topic, number, applied FROM partitions")
 _LARGEST_PACKED = 2**62
 _VALUES = text("SELECT customer_id, value, computed_tier FROM snapshots ORDER BY customer_id")
@@ -87,7 +89,7 @@ async def sweep(engine: AsyncEngine, library: Library, today: date | None, *, no
         if as_of is None:
             return 0
         asked = {"as_of": as_of, "policy_version": state.policy_version, "limit": limit}
-        due = (await connection.scalars(_DUE, asked)).all()
+        due = (await connection.scalars(_DUE, asked)).all() or await _ahead(connection, as_of, limit)
         if due:
             await lock_customers(connection, due)
             # Read again after the locks: somebody else may have moved the event clock, and these customers with it.
@@ -95,6 +97,16 @@ async def sweep(engine: AsyncEngine, library: Library, today: date | None, *, no
             policy = await library.policy(connection, state.policy_version)
             await assess_customers(connection, due, as_of=today or state.as_of or as_of, policy=policy, now=now)
         return len(due)
+
+
+async def _ahead(connection: AsyncConnection, as_of: date, limit: int) -> Sequence[CustomerId]:
+    """Customers assessed for a later day than today, after the machine's clock was put back.
+
+    No index finds them, so they are looked for only where tiers were settled for a later day.
+    """
+    if not await connection.scalar(_WENT_BACK, {"as_of": as_of}):
+        return []
+    return (await connection.scalars(_AHEAD, {"as_of": as_of, "limit": limit})).all()
 
 
 class Settling:
@@ -191,7 +203,9 @@ async def _is_wanted(connection: AsyncConnection, today: date | None) -> bool:
         return False
     asked = {"as_of": as_of, "policy_version": state.policy_version}
     moment = (await connection.execute(_STANDING, asked)).one()
-    return not moment.due and moment.settled != moment.wanted
+    if moment.due or moment.settled == moment.wanted:
+        return False
+    return not await _ahead(connection, as_of, 1)
 
 
 async def _move_crossers(
