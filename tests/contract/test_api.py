@@ -556,7 +556,9 @@ async def test_the_status_has_exactly_the_shape_of_the_contract(api: Api) -> Non
     await api.settle()
     await api.store.ledger.note_ends({Partition(TOPIC, 1): 5}, owner="worker-1")
     status = await api.read("/ingest/status")
-    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", status.pop("last_applied_at"))
+    moments = [status.pop("last_applied_at"), *(status["workers"][0].pop(name) for name in ("started_at", "seen_at"))]
+    for moment in moments:
+        assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", moment)
     assert status == {
         "clock": "system",
         "as_of": "2026-11-22",
@@ -565,10 +567,37 @@ async def test_the_status_has_exactly_the_shape_of_the_contract(api: Api) -> Non
             {"topic": TOPIC, "partition": 0, "next_offset": 4, "end_offset": 4, "lag": 0, "worker": "worker-1"},
             {"topic": TOPIC, "partition": 1, "next_offset": 1, "end_offset": 5, "lag": 4, "worker": "worker-1"},
         ],
+        "workers": [{"worker": "worker-1", "waiting_for": []}],
         "events": {"applied": 2, "duplicate": 1, "rejected": 1, "suppressed": 1},
         "customers": 2,
         "tiers": {"as_of": "2026-11-22", "current": True},
     }
+
+
+async def test_the_status_says_what_each_worker_waits_for_and_forgets_who_reads_once_that_is_dead(api: Api) -> None:
+    """A worker gives a sign of life every other second; after ten without one nobody reads its partitions."""
+    await api.feed(order_of("C-1", "1.00"))
+    wait = {"part": "relay", "for": "broker", "since": "2026-11-22T08:15:30.120Z", "detail": "KafkaTimeoutError: away"}
+    await api.store.ledger.beat(owner="worker-1", waiting_for=[wait])
+    status = await api.read("/ingest/status")
+    assert [each["waiting_for"] for each in status["workers"]] == [[wait]]
+    await api.store.rows("UPDATE workers SET seen_at = seen_at - interval '11 seconds' RETURNING owner")
+    status = await api.read("/ingest/status")
+    assert [each["worker"] for each in status["partitions"]] == [None]
+    assert [each["worker"] for each in status["workers"]] == ["worker-1"]
+    await api.store.ledger.beat(owner="worker-1", waiting_for=[])
+    status = await api.read("/ingest/status")
+    assert [each["worker"] for each in status["partitions"]] == ["worker-1"]
+    await api.store.ledger.release(owner="worker-1")
+    status = await api.read("/ingest/status")
+    assert ([each["worker"] for each in status["partitions"]], status["workers"]) == ([None], [])
+
+
+async def test_a_worker_long_dead_is_forgotten(api: Api) -> None:
+    await api.store.ledger.beat(owner="dead", waiting_for=[])
+    await api.store.rows("UPDATE workers SET seen_at = seen_at - interval '61 minutes' RETURNING owner")
+    await api.store.ledger.beat(owner="alive", waiting_for=[])
+    assert [each["worker"] for each in (await api.read("/ingest/status"))["workers"]] == ["alive"]
 
 
 async def test_the_status_before_the_first_message(api: Api) -> None:
@@ -577,6 +606,7 @@ async def test_the_status_before_the_first_message(api: Api) -> None:
         "as_of": "2026-11-22",
         "lag": 0,
         "partitions": [],
+        "workers": [],
         "events": {"applied": 0, "duplicate": 0, "rejected": 0, "suppressed": 0},
         "customers": 0,
         "tiers": {"as_of": None, "current": True},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from tests.support.ledgers import (
     Store,
     Worker,
     counts,
+    expected,
     in_memory,
     in_postgres,
     metrics_of,
@@ -35,7 +36,7 @@ from tests.support.ledgers import (
     settle,
     state_of,
 )
-from tests.support.oracle import Message, Setting
+from tests.support.oracle import Message, Oracle, Setting
 
 from segmentation.errors import PartitionLost
 from segmentation.fields import CustomerId
@@ -203,6 +204,25 @@ async def test_only_the_owner_notes_where_a_partition_ends(make: Make) -> None:
     await store.ledger.note_ends({P0: 5, P1: 6}, owner="a")
     await store.ledger.note_ends({P0: 99}, owner="b")
     assert [row.lag for row in (await store.status(now=NOW)).partitions] == [5, 6]
+
+
+async def test_workers_are_known_from_their_first_sign_of_life_until_they_are_released(make: Make) -> None:
+    """A claim is one, a beat is one; what a worker waits for is what its last beat said."""
+    store = await make()
+
+    async def known() -> dict[str, Any]:
+        return {each.worker: each.waiting_for for each in (await store.status(now=NOW)).workers}
+
+    await store.ledger.claim([P0], owner="a")
+    waits = [{"part": "consumer", "for": "database"}]
+    await store.ledger.beat(owner="b", waiting_for=waits)
+    assert await known() == {"a": [], "b": waits}
+    await store.ledger.claim([P1], owner="b")
+    assert await known() == {"a": [], "b": waits}
+    await store.ledger.beat(owner="b", waiting_for=[])
+    await store.ledger.release(owner="a")
+    assert await known() == {"b": []}
+    assert [row.worker for row in (await store.status(now=NOW)).partitions] == [None, "b"]
 
 
 async def test_one_at_a_time_leads(make: Make) -> None:
@@ -453,6 +473,76 @@ async def test_an_event_of_tomorrow_counts_when_tomorrow_comes(make: Make) -> No
     await settle(store, now=midnight)
     assert (await effective_tiers(store))["a"] == "A"
     assert (await metrics_of(store, "a", midnight) or {})["lifetime"]["orders"] == 1
+
+
+@pytest.mark.parametrize("days", [1, 400])
+async def test_a_clock_put_forward_and_back_leaves_nothing_wrong(make: Make, days: int) -> None:
+    """What was assessed for a day that is ahead again is assessed anew, before anyone is ranked."""
+    setting = Setting(clock="system")
+    store = await make(clock="system", policy=NO_GRACE)
+    oracle, worker = Oracle(setting), Worker(store)
+
+    async def read(message: Message, now: datetime) -> None:
+        oracle.read(message, now=now)
+        await worker.read([message], now=now)
+
+    leaving = (NOW - timedelta(days=364)).date().isoformat()
+    await read(order_of("leaving", "1000", on=leaving), NOW)
+    await read(order_of("other", "10", on="2026-11-01"), NOW)
+    await settle(store, now=NOW)
+    right = await state_of(store, NOW)
+    assert right == expected(oracle, NOW)
+
+    wrong = NOW + timedelta(days=days)
+    await settle(store, now=wrong)
+    await read(order_of("late", "20", on="2026-11-20"), wrong)
+    await settle(store, now=wrong)
+    assert await state_of(store, wrong) == expected(oracle, wrong)
+
+    await settle(store, now=NOW)
+    assert await state_of(store, NOW) == expected(oracle, NOW)
+    assert {snapshot.as_of for snapshot in (await store.snapshots()).values()} == {NOW.date()}
+    for now in (NOW, NOW + timedelta(days=1)):
+        await settle(store, now=now)
+        assert await state_of(store, now) == expected(oracle, now)
+        values = {customer_id: snapshot.value for customer_id, snapshot in (await store.snapshots()).items()}
+        assert values[CustomerId("leaving")] == (100_000 if now == NOW else 0)
+
+
+async def test_a_clock_put_back_refuses_what_lies_ahead_of_it_until_that_is_replayed(make: Make) -> None:
+    """By the contract; once the clock is right again the same messages are applied, and nothing is missing."""
+    setting = Setting(clock="system")
+    store = await make(clock="system")
+    oracle, worker = Oracle(setting), Worker(store)
+    wrong = NOW - timedelta(days=1)
+    told = [order_of("a", "10", on="2026-11-20"), order_of("b", "90", occurred_at=f"{NOW:%Y-%m-%dT%H:%M:%SZ}")]
+    for now in (wrong, NOW, wrong, NOW):
+        for message in told:
+            oracle.read(message, now=now)
+            await worker.read([message], now=now)
+        await settle(store, now=now)
+        assert await counts(store, now) == oracle.counts
+        assert await state_of(store, now) == expected(oracle, now)
+    assert (await outcomes_of(worker))[:4] == ["applied", "future", "passed over", "applied"]
+
+
+async def test_a_clock_put_back_closes_no_day_that_is_not_over(make: Make) -> None:
+    """The grace of a demotion runs from yesterday at the latest, and a tier that stands today closes today."""
+    store = await make(clock="system")
+    worker = Worker(store)
+    await worker.read([order_of("a", "80", on="2026-11-01")])
+    await settle(store)
+    ahead = NOW + timedelta(days=30)
+    await worker.read([order_of("giant", "10000", on="2026-11-02")], now=ahead)
+    await settle(store, now=ahead)
+    await settle(store, now=NOW)
+    snapshot = (await store.snapshots())[CustomerId("a")]
+    assert (snapshot.history.computed, snapshot.tier) == (Tier.C, Tier.A)
+    assert snapshot.history.closed_a == NOW.date() - timedelta(days=1)
+    assert snapshot.history.computed_since == NOW.date()
+    assert (await store.snapshots())[CustomerId("giant")].tier_since <= NOW.date()
+    await settle(store, now=NOW + timedelta(days=14))
+    assert (await effective_tiers(store))["a"] == "C"
 
 
 # --- tiers ----------------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, Final
 
 from segmentation import assessment, counting, metrics, outcomes, tiering
 from segmentation.announcements import announce
@@ -22,7 +22,7 @@ from segmentation.counting import Counted, OrderKey, OrderState, Profile, Retrac
 from segmentation.errors import PartitionLost
 from segmentation.events import EventKey
 from segmentation.fields import CustomerId
-from segmentation.ledger import Batch, Claim, House, IngestStatus, PartitionStatus, Place, Receipt
+from segmentation.ledger import Batch, Claim, House, IngestStatus, PartitionStatus, Place, Receipt, WorkerStatus
 from segmentation.ledger import TierOverview as Overview
 from segmentation.ledger import TierShare as Share
 from segmentation.metrics import BucketTable, Metrics
@@ -30,6 +30,9 @@ from segmentation.money import Rate, Rates
 from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Settled
 from segmentation.policy import Policy
 from segmentation.tiering import TIERS
+
+NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""It has no clock: whoever has beaten lives until released."""
 
 
 @dataclass(slots=True)
@@ -63,12 +66,14 @@ class MemoryLedger:
         self._event_day: date | None = None
         self._settled: tuple[date, int] | None = None
         self._leaders: dict[Place, object] = {}
+        self._workers: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._overview = Overview(None, policy.tiers.basis, 0, {"A": None, "B": None}, [], [])
 
     # --- the write side
 
     async def claim(self, partitions: Iterable[Partition], *, owner: str) -> Mapping[Partition, Claim]:
         claims: dict[Partition, Claim] = {}
+        self._workers.setdefault(owner, [])
         for partition in partitions:
             row = self._partitions.setdefault(partition, _Partition())
             row.epoch += 1
@@ -92,7 +97,11 @@ class MemoryLedger:
         if self._leaders.get(place) is candidate:
             del self._leaders[place]
 
+    async def beat(self, *, owner: str, waiting_for: Sequence[Mapping[str, Any]]) -> None:
+        self._workers[owner] = waiting_for
+
     async def release(self, *, owner: str) -> None:
+        self._workers.pop(owner, None)
         for row in self._partitions.values():
             row.owner = None if row.owner == owner else row.owner
 
@@ -168,7 +177,11 @@ class MemoryLedger:
         return BucketTable.of({customer_id: self._buckets[customer_id].items() for customer_id in customer_ids})
 
     def _due(self, as_of: date) -> list[CustomerId]:
-        return [customer_id for customer_id, snapshot in self._snapshots.items() if snapshot.due_on <= as_of]
+        return [
+            customer_id
+            for customer_id, snapshot in self._snapshots.items()
+            if snapshot.due_on <= as_of or snapshot.as_of > as_of
+        ]
 
     async def sweep(self, *, now: datetime, limit: int) -> int:
         as_of = self.as_of(now)
@@ -226,6 +239,7 @@ class MemoryLedger:
                 PartitionStatus(partition, row.next_offset, row.end_offset, row.owner)
                 for partition, row in sorted(self._partitions.items())
             ],
+            workers=[WorkerStatus(owner, NEVER, NEVER, waits) for owner, waits in self._workers.items()],
             events={outcome: sum(row.counts[outcome] for row in self._partitions.values()) for outcome in Outcome},
             customers=len(self._buckets),
             tiers_as_of=self._settled[0] if self._settled else None,

@@ -85,8 +85,11 @@ class Ledger(Protocol):
     async def claim(self, partitions: Iterable[Partition], *, owner: str) -> Mapping[Partition, Claim]:
         """Takes partitions over; from then on every older claim to them is void."""
 
+    async def beat(self, *, owner: str, waiting_for: Sequence[Mapping[str, Any]]) -> None:
+        """Says that the owner lives, and what it waits for; a claim says the first as well."""
+
     async def release(self, *, owner: str) -> None:
-        """Gives up whatever the owner holds, before it ends."""
+        """Gives up whatever the owner holds, before it ends; it counts as a worker no more."""
 
     async def note_ends(self, end_offsets: Mapping[Partition, int], *, owner: str) -> None:
         """Keeps where the owner's partitions end at the broker, for whoever asks for the lag."""
@@ -155,6 +158,7 @@ class PartitionStatus:
     next_offset: int | None
     end_offset: int | None
     worker: str | None
+    """Who claimed it, as long as that worker gives signs of life."""
 
     @property
     def lag(self) -> int:
@@ -163,11 +167,24 @@ class PartitionStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker that has not ended in order, as far as it has said."""
+
+    worker: str
+    started_at: datetime
+    seen_at: datetime
+    """By the database's clock, like `started_at`."""
+    waiting_for: Sequence[Mapping[str, Any]]
+    """Each with the part that waits, what for, since when, and in detail."""
+
+
+@dataclass(frozen=True, slots=True)
 class IngestStatus:
     """How ingestion stands, in step with the data."""
 
     as_of: date | None
     partitions: Sequence[PartitionStatus]
+    workers: Sequence[WorkerStatus]
     events: Mapping[Outcome, int]
     customers: int
     tiers_as_of: date | None

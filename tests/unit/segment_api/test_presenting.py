@@ -172,6 +172,7 @@ def test_the_lag_is_the_messages_not_read_over_all_partitions() -> None:
             a_partition(2, 4, None),
             a_partition(3, None, None),
         ],
+        workers=[],
         events=dict.fromkeys(Outcome, 0) | {Outcome.APPLIED: 2**40},
         customers=0,
         tiers_as_of=None,

@@ -123,6 +123,15 @@ def present_status(status: IngestStatus, clock: str) -> schemas.IngestAnswer:
             )
             for each in status.partitions
         ],
+        workers=[
+            schemas.WorkerAnswer(
+                worker=each.worker,
+                started_at=each.started_at,
+                seen_at=each.seen_at,
+                waiting_for=[schemas.WaitAnswer.model_validate(wait) for wait in each.waiting_for],
+            )
+            for each in status.workers
+        ],
         events=schemas.EventCounts(**{outcome.value: count for outcome, count in status.events.items()}),
         customers=status.customers,
         tiers=schemas.TiersFreshness(as_of=status.tiers_as_of, current=status.tiers_current),

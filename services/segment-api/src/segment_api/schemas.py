@@ -297,7 +297,27 @@ class PartitionAnswer(BaseModel):
     next_offset: int = Field(description="The next message to read.")
     end_offset: int = Field(description="Where the partition ends, as last seen by the worker.")
     lag: int = Field(description="Messages not yet read.")
-    worker: str | None = Field(description="Who reads it.")
+    worker: str | None = Field(
+        description="Who reads it; null where nobody does, or who did has given no sign of life for ten seconds."
+    )
+
+
+class WaitAnswer(BaseModel):
+    """What a part of a worker waits for."""
+
+    part: str = Field(description="consumer, subscription, watchdog, keeper or relay.")
+    awaited: str = Field(alias="for", description="database, broker, partitions, topics, position, messages or repair.")
+    since: Moment = Field(description="By the clock of the worker's machine.")
+    detail: str = Field(description="What was said of it.")
+
+
+class WorkerAnswer(BaseModel):
+    """A worker that has not ended in order; one that is gone is forgotten after an hour."""
+
+    worker: str = Field(description="Machine, process id, and some letters of its own.")
+    started_at: Moment = Field(description="By the clock of the database.")
+    seen_at: Moment = Field(description="When it last gave a sign of life, by the clock of the database.")
+    waiting_for: list[WaitAnswer] = Field(description="Empty while it works.")
 
 
 class EventCounts(BaseModel):
@@ -334,6 +354,14 @@ class IngestAnswer(BaseModel):
                     "worker": "host-a-4711-9f3c2e10",
                 }
             ],
+            "workers": [
+                {
+                    "worker": "host-a-4711-9f3c2e10",
+                    "started_at": "2026-11-22T07:00:00.000Z",
+                    "seen_at": "2026-11-22T08:15:31.005Z",
+                    "waiting_for": [],
+                }
+            ],
             "events": {"applied": 44876, "duplicate": 0, "rejected": 0, "suppressed": 0},
             "customers": 5942,
             "tiers": {"as_of": "2026-11-22", "current": True},
@@ -345,6 +373,7 @@ class IngestAnswer(BaseModel):
     as_of: date | None = Field(description="The current business day; null before the first event.")
     lag: int = Field(description="Messages not yet read, over all partitions.")
     partitions: list[PartitionAnswer]
+    workers: list[WorkerAnswer] = Field(description="Who reads, since when, and what each waits for.")
     events: EventCounts
     customers: int = Field(description="Known customers.")
     tiers: TiersFreshness

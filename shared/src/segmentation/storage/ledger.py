@@ -30,7 +30,7 @@ from segmentation.fields import CustomerId
 from segmentation.ledger import Batch, Claim, House, Place, Receipt, Replay
 from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Reading, Settled
 from segmentation.storage import counted as counted_state
-from segmentation.storage import tables, tiers
+from segmentation.storage import tables, tiers, workers
 from segmentation.storage.assessed import assess_customers, lock_customers
 from segmentation.storage.bulk import insert_rows
 from segmentation.storage.engine import transaction, translated_failures
@@ -151,6 +151,7 @@ class PostgresLedger:
                     )
                 ).one()
                 claims[partition] = Claim(row.epoch, row.next_offset)
+            await workers.greet(connection, owner)
         return claims
 
     async def reposition(self) -> None:
@@ -164,9 +165,13 @@ class PostgresLedger:
             await connection.execute(_LOCK_PARTITIONS, places)
             await connection.execute(_NOTE_ENDS, places | {"end_offsets": list(end_offsets.values()), "owner": owner})
 
+    async def beat(self, *, owner: str, waiting_for: Sequence[Mapping[str, Any]]) -> None:
+        await workers.beat(self._engine, owner, waiting_for)
+
     async def release(self, *, owner: str) -> None:
         async with transaction(self._engine) as connection:
             await connection.execute(_RELEASE, {"owner": owner})
+            await workers.take_leave(connection, owner)
 
     async def record(self, batch: Batch, *, owner: str, now: datetime) -> Receipt:
         """Records the whole effect of a batch.

@@ -31,6 +31,7 @@ from segmentation.outcomes import Outcome, Partition
 from segmentation.storage.assessed import load_buckets, load_decision_columns, load_snapshots
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library
+from segmentation.storage.workers import LIVES, load_workers
 from segmentation.tiering import TIERS
 
 TIERS_LAG = timedelta(seconds=1)
@@ -45,7 +46,11 @@ _MOMENT = text("""
 """)
 _IS_KNOWN = text("SELECT 1 FROM customers WHERE customer_id = :customer_id")
 _TIERS = text("SELECT as_of, overview FROM tier_state WHERE overview IS NOT NULL")
-_PARTITIONS = text("SELECT * FROM partitions ORDER BY topic, number")
+_PARTITIONS = text(f"""
+    SELECT partitions.*, workers.owner AS worker FROM partitions
+    LEFT JOIN workers ON workers.owner = partitions.owner AND workers.{LIVES}
+    ORDER BY topic, number
+""")  # noqa: S608 - a constant of our own
 _COVERED = text("SELECT as_of, covered FROM tier_state")
 _LARGEST = text("SELECT customer_id FROM snapshots WHERE value > 0 ORDER BY value DESC, customer_id LIMIT :limit")
 DEAD_LETTER_COLUMNS = (
@@ -126,7 +131,9 @@ class PostgresReader:
             due = [
                 customer_id
                 for customer_id, snapshot in snapshots.items()
-                if snapshot.due_on <= as_of or snapshot.policy_version != policy.version
+                if snapshot.due_on <= as_of
+                or snapshot.as_of > as_of  # the machine's clock was put back
+                or snapshot.policy_version != policy.version
             ]
             if due:
                 rolled = metrics.roll(await load_decision_columns(connection, due), as_of)
@@ -180,15 +187,17 @@ class PostgresReader:
         async with self._reading() as connection:
             as_of = self._as_of((await connection.execute(_MOMENT)).one(), now)
             rows = (await connection.execute(_PARTITIONS)).all()
+            workers = await load_workers(connection)
             tiers = (await connection.execute(_COVERED)).one_or_none()
         applied = sum(row.applied for row in rows)
         covered = tiers is not None and tiers.covered == applied and tiers.as_of == as_of
         return IngestStatus(
             as_of=as_of,
             partitions=[
-                PartitionStatus(Partition(row.topic, row.number), row.next_offset, row.end_offset, row.owner)
+                PartitionStatus(Partition(row.topic, row.number), row.next_offset, row.end_offset, row.worker)
                 for row in rows
             ],
+            workers=workers,
             events={outcome: sum(getattr(row, outcome) for row in rows) for outcome in Outcome},
             customers=sum(row.new_customers for row in rows),
             tiers_as_of=tiers.as_of if tiers else None,

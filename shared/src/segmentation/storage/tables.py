@@ -67,6 +67,16 @@ partitions = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
+workers = Table(
+    "workers",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("started_at", _MOMENT, nullable=False),
+    Column("seen_at", _MOMENT, nullable=False, comment="by the clock of the database"),
+    Column("waiting_for", JSONB, nullable=False, comment="part, for, since, detail of each wait"),
+    postgresql_with={"fillfactor": "50"},
+)
+
 exchange_rates = Table(
     "exchange_rates",
     metadata,
