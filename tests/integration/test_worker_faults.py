@@ -196,7 +196,7 @@ async def test_the_database_restarts_in_the_middle_of_the_stream(kafka: Embedded
             assert server.port == port
             await engine.dispose()
             await require_exactly(site, messages)
-            assert worker.said("session.ended")
+            assert worker.said("consumer.waiting")
             assert worker.stop() == 0
 
 

@@ -48,6 +48,11 @@ BAD: Final = [
     ("BATCH_MESSAGES", "-1"),
     ("BATCH_MESSAGES", "many"),
     ("BATCH_MESSAGES", "1.5"),
+    ("WORKER_HTTP_PORT", "0"),
+    ("WORKER_HTTP_PORT", "65536"),
+    ("WORKER_HTTP_PORT", "http"),
+    ("WORKER_HTTP_HOST", "example.com"),
+    ("WORKER_HTTP_HOST", "127.0.0.1:80"),
 ]
 
 
@@ -127,6 +132,11 @@ def test_an_empty_setting_is_not_set(environment: pytest.MonkeyPatch, name: str)
         ("KAFKA_GROUP_ID", "g" * 249),
         ("BATCH_MESSAGES", "1"),
         ("BATCH_MESSAGES", "50000"),
+        ("WORKER_HTTP_PORT", "1"),
+        ("WORKER_HTTP_PORT", "65535"),
+        ("WORKER_HTTP_HOST", "0.0.0.0"),
+        ("WORKER_HTTP_HOST", "::1"),
+        ("WORKER_HTTP_HOST", "localhost"),
     ],
 )
 def test_settings_at_their_limits_are_taken(environment: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -1,15 +1,16 @@
 """The Kafka loop: poll, decode, record, acknowledge.
 
 Laws: the ledger, not the broker, knows how far each partition was read; every assignment claims its
-partitions there and seeks; nothing is polled past a batch that was not recorded. Whatever goes
+partitions there and seeks; nothing is polled past a batch that was not recorded. While the database is
+away nothing is polled at all, and every partition is claimed anew before it is. Whatever else goes
 wrong ends the session, and the next one begins like a fresh start: one path for a crash, a
-rebalance, a broker or a database that was away.
+rebalance, a broker or a database that was away, a client that fell silent.
 """
 
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,49 +19,72 @@ from aiokafka.errors import (
     CommitFailedError,
     CorruptRecordException,
     IllegalStateError,
+    KafkaConnectionError,
     KafkaError,
     NoOffsetForPartitionError,
 )
 
 from ingest_worker import telemetry
 from ingest_worker.batches import assemble, lanes
+        began = _monotonic()
 from ingest_worker.lenient import read_leniently
 from ingest_worker.settings import WorkerSettings
-from ingest_worker.waiting import pause
+from ingest_worker.telemetry import Metrics
+from ingest_worker.waiting import Backoff, pause
+from ingest_worker.watchdog import Watchdog
 from segmentation.errors import PartitionLost, StoreUnavailable
 from segmentation.ledger import Claim, Ledger
 from segmentation.outcomes import Partition
 
 _POLL_MILLISECONDS = 200
-_FIRST_WAIT_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 15.0
 _NOTE_ENDS_SECONDS = 0.5
+_WATCH_SECONDS = 5.0
+_ANSWER_SECONDS = 10.0
+_BROKER_AWAY_SECONDS = 60.0  # the client reconnects by itself, but a new one also finds brokers at new addresses
+_JOIN_SECONDS = 120.0  # the group gives its members ten seconds
+_HOLD_SECONDS = 30.0  # a restart of the database takes less; after that, others shall try who may reach it
 _CLAIM_SECONDS = 0.05
 _METADATA_MILLISECONDS = 10_000  # a topic or partition that is new is consumed this soon
 _FETCH_BYTES = 8 * 1024 * 1024
 
 
-class PositionOutOfRange(Exception):
+class PositionOutOfRange(Obstacle):
     """The ledger's next offset is not to be had at the broker any more, or not yet."""
+
+    awaited = Awaited.POSITION
+
+
+class ConsumerSilent(Obstacle):
+    """The client is alive and does not do its part: a new one shall."""
+
+    awaited = Awaited.MESSAGES
 
 
 _UNPARSED = (CorruptRecordException, UnicodeDecodeError)
-_PASSING = (KafkaError, StoreUnavailable, PartitionLost, PositionOutOfRange, OSError, UnicodeDecodeError)
+_PASSING = (KafkaError, StoreUnavailable, PartitionLost, Obstacle, OSError, UnicodeDecodeError)
 """What a new session may not meet again."""
 
 
-async def consume(new_session: Callable[[], "Session"], *, stop: asyncio.Event) -> None:
+async def consume(
+    new_session: Callable[[], "Session"],
+    *,
+    stop: asyncio.Event,
+    condition: Condition,
+    metrics: Metrics,
+    backoff: Backoff,
+) -> None:
     """One session after another until told to stop, waiting longer after each that got nothing done."""
-    wait = _FIRST_WAIT_SECONDS
     while not stop.is_set():
-        session = new_session()
+        condition.turned()
         try:
-            await session.run()
+            await new_session().run()
         except _PASSING as error:
-            wait = _FIRST_WAIT_SECONDS if session.recorded else min(2 * wait, _LONGEST_WAIT_SECONDS)
             if isinstance(error, _UNPARSED):
                 read_leniently()
-            telemetry.warn("session.ended", error=type(error).__name__, detail=str(error), next_try_in_seconds=wait)
+            name, wait = type(error).__name__, backoff.next()
+            condition.waits(Part.CONSUMER, awaited_after(error), f"{name}: {error}")
+            metrics.session_endings.labels(name).inc()
+            telemetry.warn("session.ended", error=name, detail=str(error), next_try_in_seconds=round(wait, 3))
             await pause(wait, unless=stop)
 
 
@@ -75,14 +99,24 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         owner: str,
         now: Callable[[], datetime],
         stop: asyncio.Event,
+        condition: Condition,
+        metrics: Metrics,
+        backoff: Backoff,
+        watchdog: Watchdog,
     ) -> None:
-        self.recorded = False
-        """Whether anything was recorded: then the failure is a new one."""
         self._topics = settings.topics
+        self._batch_messages = settings.batch_messages
         self._ledger = ledger
         self._owner = owner
         self._now = now
         self._stop = stop
+        self._condition = condition
+        self._metrics = metrics
+        self._backoff = backoff
+        self._watchdog = watchdog
+        self._joined = False
+        self._missing: list[str] = []
+        self._held_since: float | None = None
         self._claims: dict[Partition, Claim] = {}
         self._claiming = asyncio.Event()
         self._recording = asyncio.Lock()
@@ -105,6 +139,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         for topic_partition in revoked:
             self._claims.pop(Partition(*topic_partition), None)
+        self._joined = False
+        self._condition.waits(Part.CONSUMER, Awaited.PARTITIONS, "the consumer group gives the partitions out anew")
         # Hand over between batches. The loop never holds this lock while it polls, so neither waits for ever.
         async with self._recording:
             pass
@@ -119,41 +155,54 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         wanted = "|".join(map(re.escape, self._topics))
         self._consumer.subscribe(pattern=rf"(?:{wanted})\Z", listener=self)
         try:
+            # Asked first: who cannot reach the database takes no partitions from those who can.
+            await self._ledger.claim((), owner=self._owner)
             await self._consumer.start()
             async with asyncio.TaskGroup() as group:
-                noting = group.create_task(self._note_ends())
+                beside = [group.create_task(self._note_ends()), group.create_task(self._watch())]
                 await self._poll()
-                noting.cancel()
+                for task in beside:
+                    task.cancel()
         except* _PASSING as failures:
             raise _first(failures) from None
         finally:
+            self._condition.holds({})
+            self._condition.works(Part.WATCHDOG)
             await self._consumer.stop()
 
     async def _poll(self) -> None:
         while not self._stop.is_set():
-            if self._claiming.is_set():
-                self._claiming.clear()
-                await self._claim()
+            self._condition.turned()
             try:
-                polled = await self._consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
-            except NoOffsetForPartitionError:
-                # Assigned this moment, and not claimed yet: nothing is known at the broker, the ledger will say.
-                await pause(_CLAIM_SECONDS, unless=self._claiming)
-                continue
-            async with self._recording:
-                records = {Partition(*topic_partition): some for topic_partition, some in polled.items()}
-                positions, ends = await self._positions(), self._end_offsets()
-                # Side by side: one lane is in Python while PostgreSQL works for the other.
-                ended = await asyncio.gather(
-                    *(self._record(records, claims, positions, ends) for claims in lanes(records, self._claims)),
-                    return_exceptions=True,  # none is left running when another fails
-                )
-            next_offsets: dict[Partition, int] = {}
-            for recorded in ended:
-                if isinstance(recorded, BaseException):
-                    raise recorded
-                next_offsets |= recorded
-            await self._acknowledge(next_offsets)
+            return {}
+        records = {Partition(*topic_partition): records for topic_partition, records in polled.items()}
+        had_room = sum(map(len, records.values())) < self._batch_messages
+        self._watchdog.polled(self._claims, records, had_room=had_room, at=_monotonic())
+        async with self._recording:
+            batch = assemble(records, self._claims, await self._positions(), self._end_offsets())
+            if batch.progress:
+                await self._record(batch)
+        await self._acknowledge(batch)
+        if self._joined:
+            self._held_since = None
+            self._condition.works(Part.CONSUMER)
+
+    async def _hold(self, error: StoreUnavailable) -> None:
+        """Stays in the group and polls nothing while the database is away for a moment.
+
+        Nothing piles up: of each partition the client holds one fetch at most until that is polled. Whether the batch
+        was recorded is not known, so the partitions are claimed anew, and sought, before anything is read.
+        """
+        self._claims.clear()
+        self._claiming.set()
+        self._condition.holds({})
+        self._condition.waits(Part.CONSUMER, Awaited.DATABASE, str(error))
+        began = self._held_since = self._held_since or _monotonic()
+        if _monotonic() - began > _HOLD_SECONDS:
+            raise error
+        wait = self._backoff.next()
+        telemetry.warn("consumer.waiting", detail=str(error), next_try_in_seconds=round(wait, 3))
+        await pause(wait, unless=self._stop)
 
     async def _claim(self) -> None:
         """Takes over what was assigned, and goes where the ledger says."""
@@ -173,14 +222,26 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                 )
             self._consumer.seek(topic_partition, position)
         self._claims = claims
+        self._watchdog.begin(claims)
         await self._ledger.note_ends(
             {partition: end[topic_partition] for partition, topic_partition in assigned.items()}, owner=self._owner
         )
+        self._joined = True
+        self._note_lags({partition: end[topic_partition] for partition, topic_partition in assigned.items()})
         telemetry.say("partitions.claimed", partitions=len(claims), owner=self._owner)
-        missing = set(self._topics) - await self._consumer.topics()
-        if missing:
-            telemetry.warn("topics.missing", topics=sorted(missing), remedy="create them, they are found by themselves")
+        self._note_topics(await self._consumer.topics())
 
+    def _note_topics(self, there: Collection[str]) -> None:
+        missing = sorted(set(self._topics) - set(there))
+        if missing:
+            self._condition.waits(Part.SUBSCRIPTION, Awaited.TOPICS, f"missing: {', '.join(missing)}")
+        else:
+            self._condition.works(Part.SUBSCRIPTION)
+        if missing and missing != self._missing:
+            telemetry.warn("topics.missing", topics=missing, remedy="create them, they are found by themselves")
+        self._missing = missing
+
+<<<<<<< HEAD
     async def _record(
         self,
         records: Mapping[Partition, Sequence[Any]],
@@ -192,6 +253,10 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         batch = assemble(records, claims, positions, ends)
         if not batch.progress:
             return {}
+=======
+    async def _record(self, batch: Batch) -> None:
+        began = _monotonic()
+>>>>>>> 39139a4 (Say what a worker waits for, and rebuild a consumer that is silent)
         try:
             receipt = await self._ledger.record(batch, owner=self._owner, now=self._now())
         except PartitionLost as lost:
@@ -202,8 +267,17 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             telemetry.say("batch.dropped", lost=str(lost))
             self._claims.clear()
             self._claiming.set()
+<<<<<<< HEAD
             return {}
         self.recorded = True
+=======
+            return
+        self._backoff.reset()
+        self._metrics.batches.inc()
+        self._metrics.batch_seconds.observe(_monotonic() - began)
+        for outcome, count in receipt.counts.items():
+            self._metrics.messages.labels(outcome.value).inc(count)
+>>>>>>> 39139a4 (Say what a worker waits for, and rebuild a consumer that is silent)
         for partition, progress in batch.progress.items():
             if partition in self._claims:
                 self._claims[partition] = Claim(progress.claim.epoch, progress.next_offset)
@@ -232,9 +306,62 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             await asyncio.sleep(_NOTE_ENDS_SECONDS)
             ends = self._end_offsets()
+            self._note_lags(ends)
             if ends != noted:
-                await self._ledger.note_ends(ends, owner=self._owner)
-                noted = ends
+                # The loop meets a database that is away by itself, and waits for it.
+                with contextlib.suppress(StoreUnavailable):
+                    await self._ledger.note_ends(ends, owner=self._owner)
+                    noted = ends
+
+    def _note_lags(self, ends: Mapping[Partition, int]) -> None:
+        self._condition.holds(
+            {
+                partition: max(0, ends.get(partition, 0) - (claim.next_offset or 0))
+                for partition, claim in self._claims.items()
+            }
+        )
+
+    async def _watch(self) -> None:
+        """Asks the broker itself now and then, and ends the session where the client does not keep up with it."""
+        answered = joined = _monotonic()
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    silent = await self._silent_partitions()
+            except (KafkaError, OSError) as error:
+                detail = f"the broker does not answer ({type(error).__name__})"
+                self._condition.waits(Part.WATCHDOG, Awaited.BROKER, detail)
+                away = _monotonic() - answered
+                if away > _BROKER_AWAY_SECONDS:
+                    raise KafkaConnectionError(f"the broker has not answered for {away:.0f} s") from error
+                continue
+            answered = _monotonic()
+            self._condition.works(Part.WATCHDOG)
+            self._condition.rebuilds_in_vain = self._watchdog.rebuilds_in_vain
+            if silent:
+                named = ", ".join(f"{partition.topic}/{partition.number}" for partition in silent)
+                raise ConsumerSilent(f"the broker has messages that the client does not bring: {named}")
+            if self._joined or not self._consumer.subscription():
+                joined = _monotonic()
+            elif _monotonic() - joined > _JOIN_SECONDS:
+                raise ConsumerSilent(f"the consumer group has given out no partitions for {_JOIN_SECONDS:.0f} s")
+
+    async def _silent_partitions(self) -> list[Partition]:
+        paused = self._consumer.paused()
+        watched = [TopicPartition(*partition) for partition in self._claims]
+        watched = [topic_partition for topic_partition in watched if topic_partition not in paused]
+        if not watched:
+            self._note_topics(await self._consumer.topics())
+            return self._watchdog.look({}, {}, at=_monotonic())
+        # What an open transaction holds back is left out: the client asks at its own isolation level.
+        ends = await self._consumer.end_offsets(watched)
+        positions = await self._positions()
+        return self._watchdog.look(
+            {each: positions[each] for each in map(_partition, watched) if each in positions},
+            {_partition(topic_partition): end for topic_partition, end in ends.items()},
+            at=_monotonic(),
+        )
 
     async def _positions(self) -> dict[Partition, int]:
         """Where the client goes on: past the last record, and past what carries none (transaction markers)."""
@@ -252,6 +379,14 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             if end is not None and Partition(*topic_partition) in self._claims:
                 ends[Partition(*topic_partition)] = end
         return ends
+
+
+def _monotonic() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _partition(topic_partition: TopicPartition) -> Partition:
+    return Partition(*topic_partition)
 
 
 def _first(failures: BaseExceptionGroup[Any]) -> BaseException:

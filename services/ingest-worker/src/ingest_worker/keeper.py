@@ -10,23 +10,36 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ingest_worker import telemetry
-from ingest_worker.waiting import pause
+from ingest_worker.condition import Awaited, Condition, Part
+from ingest_worker.telemetry import Metrics
+from ingest_worker.waiting import Backoff, pause
 from segmentation.errors import StoreUnavailable
 from segmentation.ledger import Ledger, Place
 
 _SWEEP_CUSTOMERS = 500
 _PAUSE_SECONDS = 0.2
 _ELECTION_SECONDS = 1.0
-_RETRY_SECONDS = 1.0
 
 
 class Keeper:
     """Stands for election, and keeps the tiers while elected."""
 
-    def __init__(self, ledger: Ledger, *, now: Callable[[], datetime], stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        now: Callable[[], datetime],
+        stop: asyncio.Event,
+        condition: Condition,
+        metrics: Metrics,
+        backoff: Backoff,
+    ) -> None:
         self._ledger = ledger
         self._now = now
         self._stop = stop
+        self._condition = condition
+        self._metrics = metrics
+        self._backoff = backoff
 
     async def run(self) -> None:
         """Keeps until told to stop."""
@@ -38,15 +51,22 @@ class Keeper:
                             await self._keep()
                         else:
                             await pause(_ELECTION_SECONDS, unless=self._stop)
+                        self._condition.works(Part.KEEPER)
+                        self._backoff.reset()
             except StoreUnavailable as error:
+                self._condition.waits(Part.KEEPER, Awaited.DATABASE, str(error))
                 telemetry.warn("keeper.waiting", detail=str(error))
-            except Exception:  # noqa: BLE001 - events go on being applied while somebody looks into this
+            except Exception as error:  # noqa: BLE001 - events go on being applied while somebody looks into this
+                self._condition.waits(Part.KEEPER, Awaited.REPAIR, type(error).__name__)
                 telemetry.alarm("keeper.failed")
-            await pause(_RETRY_SECONDS, unless=self._stop)
+            await pause(self._backoff.next(), unless=self._stop)
 
     async def _keep(self) -> None:
-        if await self._ledger.sweep(now=self._now(), limit=_SWEEP_CUSTOMERS) == _SWEEP_CUSTOMERS:
+        swept = await self._ledger.sweep(now=self._now(), limit=_SWEEP_CUSTOMERS)
+        self._metrics.swept.inc(swept)
+        if swept == _SWEEP_CUSTOMERS:
             return
         if await self._ledger.settle_tiers(now=self._now()):
+            self._metrics.settlings.inc()
             telemetry.say("tiers.settled")
         await pause(_PAUSE_SECONDS, unless=self._stop)

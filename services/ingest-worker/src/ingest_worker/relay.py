@@ -13,8 +13,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from ingest_worker import telemetry
+from ingest_worker.condition import Awaited, Condition, Part, awaited_after
 from ingest_worker.settings import WorkerSettings
-from ingest_worker.waiting import pause
+from ingest_worker.telemetry import Metrics
+from ingest_worker.waiting import Backoff, pause
 from segmentation.errors import StoreUnavailable
 from segmentation.ledger import ChangeAnnouncement, DeadLetter, Feed, Feeds, Ledger, Place
 
@@ -23,7 +25,7 @@ SCHEMA_VERSION = "1"
 
 _AT_ONCE = 500
 _IDLE_SECONDS = 0.2
-_RETRY_SECONDS = 2.0
+_ELECTION_SECONDS = 2.0
 _LARGEST_REQUEST_BYTES = 1024 * 1024
 _LARGEST_VALUE_BYTES = 900_000
 """Of a dead letter's own bytes; with its headers it has to fit into what a broker takes by default."""
@@ -35,11 +37,24 @@ KafkaMessage = tuple[bytes | None, bytes, list[tuple[str, bytes]]]
 class Relay:
     """Stands for election, and relays while elected."""
 
-    def __init__(self, settings: WorkerSettings, ledger: Ledger, feeds: Feeds, *, stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        ledger: Ledger,
+        feeds: Feeds,
+        *,
+        stop: asyncio.Event,
+        condition: Condition,
+        metrics: Metrics,
+        backoff: Backoff,
+    ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._feeds = feeds
         self._stop = stop
+        self._condition = condition
+        self._metrics = metrics
+        self._backoff = backoff
 
     async def run(self) -> None:
         """Relays until told to stop."""
@@ -47,15 +62,23 @@ class Relay:
             try:
                 async with self._ledger.leading(Place.RELAY) as elected:
                     while not self._stop.is_set() and not await elected():
-                        await pause(_RETRY_SECONDS, unless=self._stop)
+                        self._goes_on()
+                        await pause(_ELECTION_SECONDS, unless=self._stop)
                     if not self._stop.is_set():
                         await self._relay_while(elected)
             except (KafkaError, StoreUnavailable, OSError) as error:
-                telemetry.warn("relay.waiting", error=type(error).__name__, detail=str(error))
-                await pause(_RETRY_SECONDS, unless=self._stop)
-            except Exception:  # noqa: BLE001 - events go on being applied while somebody looks into this
+                name = type(error).__name__
+                self._condition.waits(Part.RELAY, awaited_after(error), f"{name}: {error}")
+                telemetry.warn("relay.waiting", error=name, detail=str(error))
+                await pause(self._backoff.next(), unless=self._stop)
+            except Exception as error:  # noqa: BLE001 - events go on being applied while somebody looks into this
+                self._condition.waits(Part.RELAY, Awaited.REPAIR, type(error).__name__)
                 telemetry.alarm("relay.failed")
-                await pause(_RETRY_SECONDS, unless=self._stop)
+                await pause(self._backoff.next(), unless=self._stop)
+
+    def _goes_on(self) -> None:
+        self._condition.works(Part.RELAY)
+        self._backoff.reset()
 
     async def _relay_while(self, elected: Callable[[], Awaitable[bool]]) -> None:
         producer = AIOKafkaProducer(
@@ -70,6 +93,7 @@ class Relay:
             while not self._stop.is_set() and await elected():
                 changes = await self._relay_changes(producer)
                 letters = await self._relay_dead_letters(producer)
+                self._goes_on()
                 if not changes and not letters:
                     await pause(_IDLE_SECONDS, unless=self._stop)
         finally:
@@ -82,6 +106,7 @@ class Relay:
         await _produce(producer, self._settings.topic_changes, map(change_message, changes))
         if changes:
             await self._feeds.mark_relayed(Feed.CHANGES, changes[-1].position)
+            self._metrics.relayed.labels(Feed.CHANGES.value).inc(len(changes))
         return len(changes)
 
     async def _relay_dead_letters(self, producer: AIOKafkaProducer) -> int:
@@ -93,6 +118,7 @@ class Relay:
         )
         if letters:
             await self._feeds.mark_relayed(Feed.DEAD_LETTERS, letters[-1][0])
+            self._metrics.relayed.labels(Feed.DEAD_LETTERS.value).inc(len(letters))
         return len(letters)
 
 

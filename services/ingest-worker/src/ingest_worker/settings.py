@@ -1,5 +1,6 @@
 """The worker's settings."""
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -24,6 +25,15 @@ def _servers(servers: str) -> str:
     if not all(1 <= port <= _HIGHEST_PORT for port in ports):
         raise ValueError("host:port is expected, several separated by commas")
     return servers
+
+
+def _host(host: str) -> str:
+    if host == "localhost":
+        return host
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        raise ValueError("an IP address such as 127.0.0.1 is expected") from None
 
 
 Topic = Annotated[str, AfterValidator(_topic)]
@@ -59,6 +69,18 @@ class WorkerSettings(HouseSettings):
     batch_messages: int = Field(10_000, ge=1, le=50_000, description="Most messages recorded in one transaction.")
     policy_file: Path | None = Field(
         None, description="Policy to put in force at the start; the one shipped with Tierline where not set."
+    )
+    worker_http_port: int | None = Field(
+        None,
+        ge=1,
+        le=_HIGHEST_PORT,
+        description="Port for the worker's own health and metrics, a different one for each worker of a machine; none "
+        "where not set.",
+    )
+    worker_http_host: Annotated[str, AfterValidator(_host)] = Field(
+        "127.0.0.1",
+        description="Address that port listens on; 0.0.0.0 for probes from elsewhere. Whoever reaches it may ask: it "
+        "shows partitions, counts and errors, no customer.",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,5 @@
-"""What the worker says: events with a fixed name and fields, one JSON object a line on standard error.
+"""What the worker says: events with a fixed name and fields, one JSON object a line on standard error; and its figures
+for Prometheus, each once, with its unit and meaning.
 
 Never a payload, a key or a secret: ids of partitions, counts, durations and names of errors only.
 """
@@ -7,6 +8,8 @@ import json
 import logging
 import sys
 from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 _log = logging.getLogger("ingest_worker")
 
@@ -44,12 +47,13 @@ class _OncePerWhile(logging.Filter):
 
 
 def start_logging() -> None:
-    """Sends log events to standard error; the Kafka client's own only from warnings on."""
+    """Sends log events to standard error; the Kafka client's and the HTTP server's own only from warnings on."""
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(_JsonLines())
     output.addFilter(_OncePerWhile())
     logging.basicConfig(level=logging.INFO, handlers=[output])
-    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    for library in ("aiokafka", "uvicorn"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def say(event: str, **fields: object) -> None:
@@ -65,3 +69,35 @@ def warn(event: str, **fields: object) -> None:
 def alarm(event: str, **fields: object) -> None:
     """Something happened that nobody foresaw; with the trace of the exception at hand."""
     _log.exception(event, extra={"fields": fields})
+
+
+class Metrics:
+    """All figures of one worker."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.messages = self._counter("messages_total", "Messages recorded, by outcome.", "outcome")
+        self.batches = self._counter("batches_total", "Batches recorded.")
+        self.batch_seconds = Histogram(
+            "tierline_worker_batch_seconds",
+            "Time to record a batch: one transaction.",
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=self.registry,
+        )
+        self.session_endings = self._counter("session_endings_total", "Sessions that ended by a failure.", "error")
+        self.swept = self._counter("swept_customers_total", "Customers assessed anew because time has passed.")
+        self.settlings = self._counter("settlings_total", "Rankings of everyone that were published.")
+        self.relayed = self._counter("relayed_messages_total", "Messages acknowledged by the output topics.", "feed")
+        self.partitions = self._gauge("partitions", "Partitions claimed.")
+        self.lag = self._gauge(
+            "lag_messages", "Messages not yet read, of the partitions claimed.", "topic", "partition"
+        )
+        self.seconds_since_turn = self._gauge("seconds_since_poll", "Since the consuming loop last came round.")
+        self.waiting = self._gauge("waiting", "1 while a part waits for something.", "part", "for")
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"tierline_worker_{name}", meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"tierline_worker_{name}", meaning, labels, registry=self.registry)

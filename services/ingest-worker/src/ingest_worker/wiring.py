@@ -1,28 +1,36 @@
 """Puts the worker together: the only place that reads the clock and knows which store there is."""
 
 import asyncio
+import contextlib
 import os
+import random
 import secrets
 import signal
 import socket
+import time
 from datetime import UTC, datetime
 from importlib import resources
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ingest_worker import telemetry
+from ingest_worker import health, telemetry
+from ingest_worker.condition import Condition
 from ingest_worker.consumer import Session, consume
+from ingest_worker.heartbeat import BEAT_SECONDS, beat
 from ingest_worker.keeper import Keeper
 from ingest_worker.relay import Relay
 from ingest_worker.settings import WorkerSettings
-from segmentation.errors import PolicyInvalid, SettingInvalid
+from ingest_worker.telemetry import Metrics
+from ingest_worker.waiting import Backoff
+from ingest_worker.watchdog import Watchdog
+from segmentation.errors import PolicyInvalid, SettingInvalid, StoreUnavailable
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
 from segmentation.storage.feeds import PostgresFeeds
 from segmentation.storage.ledger import PostgresLedger
 
-_CONNECTIONS = 8
-"""The consumer's two lanes and its note of the ends, two places held, the keeper's and the relay's work, one spare."""
+_CONNECTIONS = 9
+"""Two lanes, the note of the ends, the heartbeat, two places held, the keeper's and the relay's work, one spare."""
 
 _GRACE_SECONDS = 20.0
 
@@ -55,6 +63,14 @@ async def _activate_policy(engine: AsyncEngine, settings: WorkerSettings) -> int
 
 async def run(settings: WorkerSettings) -> None:
     """Runs the worker until SIGTERM or SIGINT: no more polling, finish or drop the batch, leave the group."""
+    listener = None
+    if settings.worker_http_port is not None:
+        listener = health.listen(settings.worker_http_host, settings.worker_http_port)
+    with listener or contextlib.nullcontext():
+        await _work(settings, listener)
+
+
+async def _work(settings: WorkerSettings, listener: socket.socket | None) -> None:
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     engine = create_engine(
         settings.database_url.get_secret_value(), application_name="ingest-worker", pool_size=_CONNECTIONS
@@ -66,14 +82,38 @@ async def run(settings: WorkerSettings) -> None:
         ledger = PostgresLedger(engine, settings.house)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        condition, metrics, watchdog = Condition(now=_now, monotonic=time.monotonic), Metrics(), Watchdog()
+        consuming, keeping, relaying = (Backoff(chance=random.random) for _ in range(3))
+        beating = Backoff(chance=random.random, longest_seconds=BEAT_SECONDS)
+
+        def new_session() -> Session:
+            return Session(
+                settings,
+                ledger,
+                owner=owner,
+                now=_now,
+                stop=stop,
+                condition=condition,
+                metrics=metrics,
+                backoff=consuming,
+                watchdog=watchdog,
+            )
+
+        keeper = Keeper(ledger, now=_now, stop=stop, condition=condition, metrics=metrics, backoff=keeping)
+        feeds = PostgresFeeds(engine)
+        relay = Relay(settings, ledger, feeds, stop=stop, condition=condition, metrics=metrics, backoff=relaying)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(
-                    consume(lambda: Session(settings, ledger, owner=owner, now=_now, stop=stop), stop=stop)
+                    consume(new_session, stop=stop, condition=condition, metrics=metrics, backoff=consuming)
                 ),
-                group.create_task(Keeper(ledger, now=_now, stop=stop).run()),
-                group.create_task(Relay(settings, ledger, PostgresFeeds(engine), stop=stop).run()),
+                group.create_task(keeper.run()),
+                group.create_task(relay.run()),
+                group.create_task(beat(ledger, condition, beating, owner=owner, stop=stop)),
             ]
+            if listener is not None:
+                app = health.application(condition, metrics)
+                tasks.append(group.create_task(health.serve(listener, app, stop=stop)))
 
             def begin_to_stop() -> None:
                 stop.set()
@@ -82,7 +122,9 @@ async def run(settings: WorkerSettings) -> None:
 
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, begin_to_stop)
-        await ledger.release(owner=owner)
+        # Without the database nothing can be given up, and nobody needs it: others claim what the group gives them.
+        with contextlib.suppress(StoreUnavailable):
+            await ledger.release(owner=owner)
         telemetry.say("worker.stopped", owner=owner)
     finally:
         await engine.dispose()
