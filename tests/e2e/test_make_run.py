@@ -218,7 +218,8 @@ def test_the_stack_from_start_to_stop_and_once_more(
     everything = {"applied": LINES, "duplicate": 0, "rejected": 0, "suppressed": 0}
     with RunningStack(directory, "--data", str(first_lines)) as stack:
         addresses = stack.addresses()
-        assert set(addresses) == {"api", "kafka_bootstrap_servers", "database_url", "broker"}
+        assert set(addresses) == {"api", "kafka_bootstrap_servers", "database_url", "broker", "worker"}
+        assert httpx.get(f"{addresses['worker']}/health/ready", trust_env=False).json()["waiting_for"] == []
         assert addresses["api"] == f"http://127.0.0.1:{stack.port}"
         assert addresses["kafka_bootstrap_servers"].startswith("127.0.0.1:")
         assert addresses["database_url"].startswith("postgresql://")

@@ -59,6 +59,16 @@ def test_a_port_that_is_none_is_said_with_its_setting(text: str) -> None:
         environment.choose_http_port({"HTTP_PORT": text}, None)
 
 
+def test_a_port_chosen_for_the_worker_is_taken_or_refused(taken_port: int) -> None:
+    port = free_port()
+    assert environment.find_worker_port({"WORKER_HTTP_PORT": str(port)}) == port
+    assert environment.find_worker_port({}) is None
+    with pytest.raises(StackFailed, match=f"Port {taken_port}.*WORKER_HTTP_PORT"):
+        environment.find_worker_port({"WORKER_HTTP_PORT": str(taken_port)})
+    with pytest.raises(StackFailed, match="WORKER_HTTP_PORT=http is no port"):
+        environment.find_worker_port({"WORKER_HTTP_PORT": "http"})
+
+
 def test_history_runs_on_the_clock_of_its_events_unless_told_otherwise() -> None:
     lasting = environment.lasting_settings
     assert lasting({}, None, replaying=True) == {"CLOCK": "event", "BASE_CURRENCY": "GBP"}
@@ -80,6 +90,7 @@ def test_the_services_get_the_environment_unchanged_and_defaults_for_what_it_lea
         bootstrap_servers="127.0.0.1:1",
         own_kafka=True,
         http_port=8090,
+        worker_port=8091,
         lasting={"CLOCK": "event"},
     )
     expected = {
@@ -87,6 +98,7 @@ def test_the_services_get_the_environment_unchanged_and_defaults_for_what_it_lea
         "AUTH": "on",
         "HTTP_HOST": "127.0.0.1",
         "HTTP_PORT": "8090",
+        "WORKER_HTTP_PORT": "8091",
         "DATABASE_URL": "postgresql://here",
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "CLOCK": "event",

@@ -53,6 +53,7 @@ def service_environment(
     bootstrap_servers: str,
     own_kafka: bool,
     http_port: int,
+    worker_port: int,
     lasting: Mapping[str, str],
 ) -> dict[str, str]:
     """What the worker, the API and the migrations are started with."""
@@ -71,6 +72,7 @@ def service_environment(
         "DATABASE_URL": database_url,
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
         "HTTP_PORT": str(http_port),
+        "WORKER_HTTP_PORT": str(worker_port),
         # so that the end of a log is there when it is asked for
         "PYTHONUNBUFFERED": "1",
     }
@@ -78,19 +80,31 @@ def service_environment(
 
 def choose_http_port(environment: Mapping[str, str], option: int | None) -> tuple[int, bool]:
     """The API's port, and whether it is another than the usual one because that is taken."""
-    chosen = option
-    if chosen is None and (text := environment.get("HTTP_PORT")):
-        if not (text.isascii() and text.isdigit() and 0 < int(text) <= _HIGHEST_PORT):
-            raise StackFailed(
-                f"HTTP_PORT={text} is no port: set it to a number from 1 to {_HIGHEST_PORT}, or leave it unset."
-            )
-        chosen = int(text)
+    chosen = _named_port(environment, "HTTP_PORT") if option is None else option
     host = environment.get("HTTP_HOST") or LOOPBACK
     if chosen is not None:
         require_free(chosen, what="the API", remedy="--http-port or HTTP_PORT", host=host)
         return chosen, False
     port = free_port(_DEFAULT_PORT, host)
     return port, port != _DEFAULT_PORT
+
+
+def find_worker_port(environment: Mapping[str, str]) -> int | None:
+    """The port that the user has chosen for the worker's health, if any; None leaves it to the stack."""
+    port = _named_port(environment, "WORKER_HTTP_PORT")
+    if port is not None:
+        host = environment.get("WORKER_HTTP_HOST") or LOOPBACK
+        require_free(port, what="the worker's health", remedy="WORKER_HTTP_PORT", host=host)
+    return port
+
+
+def _named_port(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _HIGHEST_PORT):
+        raise StackFailed(f"{name}={text} is no port: set it to a number from 1 to {_HIGHEST_PORT}, or leave it unset.")
+    return int(text)
 
 
 def require_closed(environment: Mapping[str, str]) -> None:

@@ -30,7 +30,7 @@ from local_stack.in_process import InProcessBroker
 from local_stack.kafka import EmbeddedKafka, create_topics
 from local_stack.kafka_distribution import KafkaDistribution, find_distribution
 from local_stack.live import Simulation, Wanted
-from local_stack.ports import LOOPBACK, require_free
+from local_stack.ports import LOOPBACK, free_port, require_free
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import Child, failure, pause, run, wait_until
 from local_stack.replay import Broker, Replay
@@ -115,7 +115,7 @@ class Stack:
         """Start everything, stay up until stopped, stop everything. Raises StackFailed or Interrupted."""
         with DataDirectory(self._options.data_directory) as directory, ExitStack() as started:
             directory.remove(_ADDRESSES)
-            http_port = self._preflight()
+            http_port, worker_port = self._preflight()
             distribution = self._find_kafka()
             started.callback(self._say, "Stopping …")
             database_url = self._start_postgres(started, directory)
@@ -130,6 +130,7 @@ class Stack:
                 bootstrap_servers=kafka.bootstrap_servers,
                 own_kafka=kafka.own,
                 http_port=http_port,
+                worker_port=worker_port or free_port(),
                 lasting=lasting,
             )
             self._migrate(directory, services, kafka)
@@ -138,7 +139,8 @@ class Stack:
             directory.write(_REMEMBERED, dict(lasting))
             if self._options.events is not None:
                 self._replay(self._options.events, kafka, api, directory)
-            addresses = summary.Addresses(api.url, kafka.bootstrap_servers, database_url, kafka.kind)
+            worker = _address(services.get("WORKER_HTTP_HOST") or LOOPBACK, services["WORKER_HTTP_PORT"])
+            addresses = summary.Addresses(api.url, kafka.bootstrap_servers, database_url, kafka.kind, worker)
             simulation = self._prepare_simulation(kafka, api, directory, database_url, lasting)
             self._conclude(api, addresses, services, simulation)
             directory.write(_ADDRESSES, asdict(addresses))
@@ -172,8 +174,8 @@ class Stack:
 
         started.callback(end)
 
-    def _preflight(self) -> int:
-        """What can be known to fail before anything is started; the API's port."""
+    def _preflight(self) -> tuple[int, int | None]:
+        """What can be known to fail before anything is started; the API's port, and the worker's if one is chosen."""
         environments.require_closed(self._environment)
         port, moved = environments.choose_http_port(self._environment, self._options.http_port)
         if moved:
@@ -188,7 +190,7 @@ class Stack:
             raise StackFailed(
                 f"There is no file {self._options.events}: choose another with --data, or start with --no-replay."
             )
-        return port
+        return port, environments.find_worker_port(self._environment)
 
     def _require_replayable(self, lasting: Mapping[str, str]) -> None:
         bundled = self._options.events is not None and self._options.events.name == BUNDLED_EVENTS.name
@@ -288,9 +290,7 @@ class Stack:
         for service in (worker, server):
             service.start()
             self._watch(started, partial(getattr, service, "child"), service.stop, start_again=service.start)
-        host = services["HTTP_HOST"]
-        reachable = LOOPBACK if host in ("0.0.0.0", "localhost") else host  # noqa: S104 - asked for by name
-        api = started.enter_context(Api(f"http://{reachable}:{services['HTTP_PORT']}"))
+        api = started.enter_context(Api(_address(services["HTTP_HOST"], services["HTTP_PORT"])))
         self._say("Starting the worker and the API …")
         self._await("the API to say that it is ready", api.is_ready, directory.logs / "segment-api.log")
         self._await(
@@ -394,6 +394,11 @@ class _Service:
 def _start_anew(server: EmbeddedPostgres | EmbeddedKafka) -> None:
     server.kill()  # what is left of it
     server.start()
+
+
+def _address(host: str, port: str) -> str:
+    reachable = LOOPBACK if host in ("0.0.0.0", "localhost") else host  # noqa: S104 - asked for by name
+    return f"http://{reachable}:{port}"
 
 
 def program(name: str) -> str:

@@ -33,6 +33,7 @@ class Addresses:
     kafka_bootstrap_servers: str
     database_url: str
     broker: str
+    worker: str
 
 
 def print_outcome(console: Console, api: Api, status: IngestStatus, *, currency: str, largest: list[str]) -> None:
@@ -60,6 +61,7 @@ def print_addresses(
         "",
         f"API       {addresses.api}",
         f"docs      {addresses.api}/docs",
+        f"worker    {addresses.worker}/health/ready (what it waits for), /metrics",
         f"Kafka     {addresses.kafka_bootstrap_servers}",
         f"database  {_without_password(addresses.database_url)} (with its password in stack.json)",
         "",

@@ -10,7 +10,7 @@ rebalance, a broker or a database that was away, a client that fell silent.
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ from aiokafka.errors import (
 
 from ingest_worker import telemetry
 from ingest_worker.batches import assemble, lanes
-        began = _monotonic()
+from ingest_worker.condition import Awaited, Condition, Obstacle, Part, awaited_after
 from ingest_worker.lenient import read_leniently
 from ingest_worker.settings import WorkerSettings
 from ingest_worker.telemetry import Metrics
@@ -174,15 +174,37 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         while not self._stop.is_set():
             self._condition.turned()
             try:
-            return {}
+                await self._turn()
+            except StoreUnavailable as error:
+                await self._hold(error)
+
+    async def _turn(self) -> None:
+        """Once round: claim what is new, poll, record, acknowledge."""
+        if self._claiming.is_set():
+            self._claiming.clear()
+            await self._claim()
+        try:
+            polled = await self._consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
+        except NoOffsetForPartitionError:
+            # Assigned this moment, and not claimed yet: nothing is known at the broker, the ledger will say.
+            await pause(_CLAIM_SECONDS, unless=self._claiming)
+            return
         records = {Partition(*topic_partition): records for topic_partition, records in polled.items()}
         had_room = sum(map(len, records.values())) < self._batch_messages
         self._watchdog.polled(self._claims, records, had_room=had_room, at=_monotonic())
         async with self._recording:
-            batch = assemble(records, self._claims, await self._positions(), self._end_offsets())
-            if batch.progress:
-                await self._record(batch)
-        await self._acknowledge(batch)
+            positions, ends = await self._positions(), self._end_offsets()
+            # Side by side: one lane is in Python while PostgreSQL works for the other.
+            ended = await asyncio.gather(
+                *(self._record(records, claims, positions, ends) for claims in lanes(records, self._claims)),
+                return_exceptions=True,  # none is left running when another fails
+            )
+        next_offsets: dict[Partition, int] = {}
+        for recorded in ended:
+            if isinstance(recorded, BaseException):
+                raise recorded
+            next_offsets |= recorded
+        await self._acknowledge(next_offsets)
         if self._joined:
             self._held_since = None
             self._condition.works(Part.CONSUMER)
@@ -241,7 +263,6 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             telemetry.warn("topics.missing", topics=missing, remedy="create them, they are found by themselves")
         self._missing = missing
 
-<<<<<<< HEAD
     async def _record(
         self,
         records: Mapping[Partition, Sequence[Any]],
@@ -253,10 +274,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         batch = assemble(records, claims, positions, ends)
         if not batch.progress:
             return {}
-=======
-    async def _record(self, batch: Batch) -> None:
         began = _monotonic()
->>>>>>> 39139a4 (Say what a worker waits for, and rebuild a consumer that is silent)
         try:
             receipt = await self._ledger.record(batch, owner=self._owner, now=self._now())
         except PartitionLost as lost:
@@ -267,17 +285,12 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             telemetry.say("batch.dropped", lost=str(lost))
             self._claims.clear()
             self._claiming.set()
-<<<<<<< HEAD
             return {}
-        self.recorded = True
-=======
-            return
         self._backoff.reset()
         self._metrics.batches.inc()
         self._metrics.batch_seconds.observe(_monotonic() - began)
         for outcome, count in receipt.counts.items():
             self._metrics.messages.labels(outcome.value).inc(count)
->>>>>>> 39139a4 (Say what a worker waits for, and rebuild a consumer that is silent)
         for partition, progress in batch.progress.items():
             if partition in self._claims:
                 self._claims[partition] = Claim(progress.claim.epoch, progress.next_offset)
