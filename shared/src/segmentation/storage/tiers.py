@@ -11,6 +11,7 @@ to settle in between; whatever goes wrong, everyone is read anew.
 import asyncio
 import itertools
 import json
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
