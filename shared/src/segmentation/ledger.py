@@ -308,6 +308,62 @@ class Feeds(Protocol):
         """The next rejected messages with their positions and bytes."""
 
 
+@dataclass(frozen=True, slots=True)
+class FullSnapshot:
+    """Everyone's standing on the topic of changes: asked for, under way, or done."""
+
+    id: int
+    attempt: int
+    """Grows each time it is begun: one that broke off begins anew. 0 while nobody has begun it."""
+    requested_at: datetime
+    begun_at: datetime | None
+    done_at: datetime | None
+    customers: int
+    """On the topic so far, in this attempt."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it; of each attempt another."""
+        return f"{self.id}.{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """Some customers as they stand after exactly the changes up to a position of the feed."""
+
+    position: int
+    snapshots: Sequence[Snapshot]
+
+
+class FullSnapshots(Protocol):
+    """Full snapshots: who asks for them, and what they are made from. All raise StoreUnavailable."""
+
+    async def ask(self) -> FullSnapshot:
+        """Asks for one; the one already asked for that nobody has begun, where there is one."""
+
+    async def find(self, snapshot_id: int) -> FullSnapshot | None:
+        """How far it is."""
+
+    async def wanted(self, *, every_hours: float) -> FullSnapshot | None:
+        """The one to be made now, if any.
+
+        Asks for one by itself where none was asked for in so many hours, counted from the first change where there
+        never was one; 0 never does.
+        """
+
+    async def begin(self, snapshot_id: int) -> FullSnapshot:
+        """Begins an attempt; every earlier one of it is overtaken."""
+
+    async def standings_after(self, customer_id: str, *, limit: int) -> Standings | None:
+        """The next customers in order of their ids, as of a position that every change seen in them has.
+
+        None where the feed has so many changes without a position that they come first.
+        """
+
+    async def note(self, snapshot: FullSnapshot, *, customers: int, done: bool) -> bool:
+        """Keeps how far an attempt is; False where a later one has overtaken it."""
+
+
 class Place(enum.IntEnum):
     """What only one worker at a time may do; the values are keys of advisory locks."""
 

@@ -2,9 +2,10 @@
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,10 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 reason = None if chosen.reason == "any" else chosen.reason
                 now = datetime.now(UTC)  # noqa: TID251 - the command's one look at the clock
                 print(asyncio.run(commands.replay(HouseSettings.load(), chosen.id or [], reason, now)))
+            case "snapshot":
+                with _interrupted("no longer waiting; the full snapshot stays asked for"):
+                    print(asyncio.run(commands.snapshot(HouseSettings.load(), wait=not chosen.no_wait)))
             case _:
                 print(asyncio.run(commands.reposition(HouseSettings.load())))
     except SegmentationError as error:
         sys.exit(f"ingest-worker: {error}")
+
+
+@contextlib.contextmanager
+def _interrupted(sentence: str) -> Iterator[None]:
+    """Ctrl-C ends the command with a sentence."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(f"ingest-worker: {sentence}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     which = replay.add_mutually_exclusive_group(required=True)
     which.add_argument("--id", type=int, action="append", metavar="N", help="one dead letter; may be given repeatedly")
     which.add_argument("--reason", choices=["any", *RejectReason], help="all that are still rejected for this reason")
+    snapshot = subcommands.add_parser(
+        "snapshot",
+        help="have everyone's standing sent to the topic of changes",
+        description="Asks for a full snapshot: one message for each customer on the topic of changes, between begin "
+        "and end markers, so that whoever follows the topic can reconcile. The running workers make it, beside live "
+        "changes; this command shows how far it is and ends when it is done. Interrupting it stops the waiting only.",
+        epilog=f"settings, from the environment:\n{help_text(HouseSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    snapshot.add_argument("--no-wait", action="store_true", help="ask for it and return at once")
     reposition = subcommands.add_parser(
         "reposition",
         help="read every partition from its beginning, after the broker began anew",

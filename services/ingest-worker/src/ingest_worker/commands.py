@@ -1,5 +1,6 @@
-"""What an operator does by hand: load exchange rates, begin a broker anew."""
+"""What an operator does by hand: load exchange rates, replay rejects, have a full snapshot, begin a broker anew."""
 
+import asyncio
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -7,14 +8,16 @@ from datetime import datetime
 from pathlib import Path
 
 from segmentation.errors import RatesInvalid
-from segmentation.ledger import Quarantine
+from segmentation.ledger import FullSnapshot, Quarantine
 from segmentation.money import parse_rates
 from segmentation.settings import HouseSettings
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
+from segmentation.storage.full_snapshots import PostgresFullSnapshots
 from segmentation.storage.ledger import PostgresLedger
 
 _PROGRESS_EVERY = 500
+_ASK_AGAIN_SECONDS = 0.5
 
 
 async def load_rates(settings: HouseSettings, file: Path) -> str:
@@ -64,6 +67,33 @@ async def _wanted(quarantine: Quarantine, letter_ids: Sequence[int], reason: str
         for letter_id in page:
             yield letter_id
         after = page[-1]
+
+
+async def snapshot(settings: HouseSettings, *, wait: bool) -> str:
+    """Asks for a full snapshot and, if told to, waits until it is on its topic; returns what was done."""
+    engine = create_engine(settings.database_url.get_secret_value(), application_name="snapshot", pool_size=1)
+    try:
+        await foundation.open_house(engine, settings.house)
+        snapshots = PostgresFullSnapshots(engine)
+        asked = found = await snapshots.ask()
+        if not wait:
+            return f"Full snapshot {asked.id} is asked for; GET /ingest/status shows how far the last one is."
+        said = ""
+        while found.done_at is None:
+            if (told := _told(found)) != said:
+                print(told, file=sys.stderr)  # noqa: T201 - progress, for a person
+                said = told
+            await asyncio.sleep(_ASK_AGAIN_SECONDS)
+            found = await snapshots.find(asked.id) or found
+    finally:
+        await engine.dispose()
+    return f"Full snapshot {found.name} is on the topic of changes, with its end markers: {found.customers} customers."
+
+
+def _told(snapshot: FullSnapshot) -> str:
+    if snapshot.begun_at is None:
+        return f"Full snapshot {snapshot.id} is asked for; a running worker begins it within seconds ..."
+    return f"Full snapshot {snapshot.name}: {snapshot.customers} customers ..."
 
 
 async def reposition(settings: HouseSettings) -> str:

@@ -5,33 +5,26 @@ worker relays, and two at once would only repeat themselves. Consumers drop what
 """
 
 import asyncio
-import base64
-import json
-from collections.abc import Awaitable, Callable, Iterable
+import functools
+from collections.abc import Awaitable, Callable
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from ingest_worker import telemetry
 from ingest_worker.condition import Awaited, Condition, Part, awaited_after
+from ingest_worker.full_snapshots import SnapshotMaker
+from ingest_worker.producing import Producer, change_message, dead_letter_message, produce
 from ingest_worker.settings import WorkerSettings
 from ingest_worker.telemetry import Metrics
 from ingest_worker.waiting import Backoff, pause
 from segmentation.errors import StoreUnavailable
-from segmentation.ledger import ChangeAnnouncement, DeadLetter, Feed, Feeds, Ledger, Place
-
-SCHEMA_VERSION = "1"
-"""Of the messages on both topics; see docs/events.md."""
+from segmentation.ledger import Feed, Feeds, FullSnapshots, Ledger, Place
 
 _AT_ONCE = 500
 _IDLE_SECONDS = 0.2
 _ELECTION_SECONDS = 2.0
 _LARGEST_REQUEST_BYTES = 1024 * 1024
-_LARGEST_VALUE_BYTES = 900_000
-"""Of a dead letter's own bytes; with its headers it has to fit into what a broker takes by default."""
-
-KafkaMessage = tuple[bytes | None, bytes, list[tuple[str, bytes]]]
-"""Key, value, headers."""
 
 
 class Relay:
@@ -42,6 +35,7 @@ class Relay:
         settings: WorkerSettings,
         ledger: Ledger,
         feeds: Feeds,
+        snapshots: FullSnapshots,
         *,
         stop: asyncio.Event,
         condition: Condition,
@@ -51,6 +45,7 @@ class Relay:
         self._settings = settings
         self._ledger = ledger
         self._feeds = feeds
+        self._snapshots = snapshots
         self._stop = stop
         self._condition = condition
         self._metrics = metrics
@@ -89,68 +84,57 @@ class Relay:
             **self._settings.security,
         )
         await producer.start()
+        maker = SnapshotMaker(
+            self._snapshots,
+            producer,
+            self._settings.topic_changes,
+            every_hours=self._settings.snapshot_hours,
+            relay_changes_to=functools.partial(self._relay_changes_to, producer),
+        )
         try:
             while not self._stop.is_set() and await elected():
-                changes = await self._relay_changes(producer)
+                changes, relayed = await self._relay_changes(producer)
                 letters = await self._relay_dead_letters(producer)
                 self._goes_on()
-                if not changes and not letters:
+                # What happens goes before what stands: a snapshot waits while the feed is behind.
+                busy = changes == _AT_ONCE or await maker.step(relayed=relayed)
+                if not changes and not letters and not busy:
                     await pause(_IDLE_SECONDS, unless=self._stop)
         finally:
             await producer.stop()
 
-    async def _relay_changes(self, producer: AIOKafkaProducer) -> int:
+    async def _relay_changes(self, producer: Producer) -> tuple[int, int]:
+        """How many were relayed, and the last position that now is."""
         await self._feeds.place(Feed.CHANGES, limit=_AT_ONCE)
         after = await self._feeds.relayed(Feed.CHANGES)
         changes = await self._feeds.changes_after(after, limit=_AT_ONCE)
-        await _produce(producer, self._settings.topic_changes, map(change_message, changes))
+        await produce(producer, self._settings.topic_changes, map(change_message, changes))
         if changes:
-            await self._feeds.mark_relayed(Feed.CHANGES, changes[-1].position)
+            after = changes[-1].position
+            await self._feeds.mark_relayed(Feed.CHANGES, after)
             self._metrics.relayed.labels(Feed.CHANGES.value).inc(len(changes))
-        return len(changes)
+        return len(changes), after
 
-    async def _relay_dead_letters(self, producer: AIOKafkaProducer) -> int:
+    async def _relay_changes_to(self, producer: Producer, position: int) -> None:
+        """Relays every change up to a position that was given, and none after it."""
+        after = await self._feeds.relayed(Feed.CHANGES)
+        while after < position:
+            found = await self._feeds.changes_after(after, limit=_AT_ONCE)
+            changes = [change for change in found if change.position <= position]
+            if not changes:
+                break
+            await produce(producer, self._settings.topic_changes, map(change_message, changes))
+            after = changes[-1].position
+            await self._feeds.mark_relayed(Feed.CHANGES, after)
+
+    async def _relay_dead_letters(self, producer: Producer) -> int:
         await self._feeds.place(Feed.DEAD_LETTERS, limit=_AT_ONCE)
         after = await self._feeds.relayed(Feed.DEAD_LETTERS)
         letters = await self._feeds.dead_letters_after(after, limit=_AT_ONCE)
-        await _produce(
+        await produce(
             producer, self._settings.topic_dead_letters, (dead_letter_message(letter) for _, letter in letters)
         )
         if letters:
             await self._feeds.mark_relayed(Feed.DEAD_LETTERS, letters[-1][0])
             self._metrics.relayed.labels(Feed.DEAD_LETTERS.value).inc(len(letters))
         return len(letters)
-
-
-async def _produce(producer: AIOKafkaProducer, topic: str, messages: Iterable[KafkaMessage]) -> None:
-    acknowledged = [
-        await producer.send(topic, key=key, value=value, headers=headers) for key, value, headers in messages
-    ]
-    await asyncio.gather(*acknowledged)
-
-
-def change_message(change: ChangeAnnouncement) -> KafkaMessage:
-    """A change as it goes to its topic, under the customer's id."""
-    body = {"schema": int(SCHEMA_VERSION), "sequence": change.position, **change.payload}
-    return change.customer_id.encode(), json.dumps(body, ensure_ascii=False).encode(), []
-
-
-def dead_letter_message(letter: DeadLetter) -> KafkaMessage:
-    """A rejected message as it goes to its topic: its own bytes and headers, and in ours why and where from."""
-    value = letter.value
-    whole = value is None or len(value) <= _LARGEST_VALUE_BYTES
-    ours = {
-        "schema": SCHEMA_VERSION,
-        "id": str(letter.id),
-        "reason": letter.reason,
-        "field": letter.field_name or "",
-        "detail": letter.sentence,
-        "topic": letter.partition.topic,
-        "partition": str(letter.partition.number),
-        "offset": str(letter.offset),
-        "value-omitted": "" if whole else "true",
-    }
-    headers = [(f"tierline-{name}", text.encode()) for name, text in ours.items() if text]
-    theirs = [(name, base64.b64decode(encoded or "")) for name, encoded in letter.headers] if whole else []
-    key = letter.customer_id.encode() if letter.customer_id else None
-    return key, (value or b"") if whole else b"", headers + theirs

@@ -67,6 +67,13 @@ class WorkerSettings(HouseSettings):
         "segmentation.dead-letters", description="Topic that rejected messages are announced on."
     )
     batch_messages: int = Field(10_000, ge=1, le=50_000, description="Most messages recorded in one transaction.")
+    snapshot_hours: float = Field(
+        24,
+        ge=0,
+        le=8_760,
+        allow_inf_nan=False,
+        description="Hours between full snapshots on the topic of changes; 0 makes them on demand only.",
+    )
     policy_file: Path | None = Field(
         None, description="Policy to put in force at the start; the one shipped with Tierline where not set."
     )

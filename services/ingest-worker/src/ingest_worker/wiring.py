@@ -27,6 +27,7 @@ from segmentation.errors import PolicyInvalid, SettingInvalid, StoreUnavailable
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
 from segmentation.storage.feeds import PostgresFeeds
+from segmentation.storage.full_snapshots import PostgresFullSnapshots
 from segmentation.storage.ledger import PostgresLedger
 
 _CONNECTIONS = 9
@@ -101,7 +102,16 @@ async def _work(settings: WorkerSettings, listener: socket.socket | None) -> Non
 
         keeper = Keeper(ledger, now=_now, stop=stop, condition=condition, metrics=metrics, backoff=keeping)
         feeds = PostgresFeeds(engine)
-        relay = Relay(settings, ledger, feeds, stop=stop, condition=condition, metrics=metrics, backoff=relaying)
+        relay = Relay(
+            settings,
+            ledger,
+            feeds,
+            PostgresFullSnapshots(engine),
+            stop=stop,
+            condition=condition,
+            metrics=metrics,
+            backoff=relaying,
+        )
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(

@@ -55,12 +55,7 @@ class PostgresFeeds:
 
     async def place(self, feed: Feed, *, limit: int) -> int:
         async with transaction(self._engine) as connection:
-            await connection.execute(_OPEN, {"name": feed})
-            placed = (await connection.execute(_LOCK, {"name": feed})).one().placed
-            result = await connection.execute(_PLACE[feed], {"placed": placed, "limit": limit})
-            if result.rowcount:
-                await connection.execute(_MARK_PLACED, {"name": feed, "placed": placed + result.rowcount})
-            return int(result.rowcount)
+            return (await place_some(connection, feed, limit=limit))[1]
 
     async def relayed(self, feed: Feed) -> int:
         async with transaction(self._engine) as connection:
@@ -82,6 +77,16 @@ class PostgresFeeds:
         async with transaction(self._engine) as connection:
             rows = await _after(connection, _DEAD_LETTERS_AFTER, position, limit)
             return [(row.position, dead_letter_from_row(row, whole=True)) for row in rows]
+
+
+async def place_some(connection: AsyncConnection, feed: Feed, *, limit: int) -> tuple[int, int]:
+    """Gives positions to rows that have none yet; returns the last position given by now, and how many were new."""
+    await connection.execute(_OPEN, {"name": feed})
+    placed = int((await connection.execute(_LOCK, {"name": feed})).one().placed)
+    added = (await connection.execute(_PLACE[feed], {"placed": placed, "limit": limit})).rowcount
+    if added:
+        await connection.execute(_MARK_PLACED, {"name": feed, "placed": placed + added})
+    return placed + added, added
 
 
 async def _after(connection: AsyncConnection, statement: TextClause, position: int, limit: int) -> Sequence[Any]:

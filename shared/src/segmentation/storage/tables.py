@@ -274,3 +274,14 @@ feeds = Table(
     Column("placed", BigInteger, nullable=False, comment="the last position given"),
     Column("relayed", BigInteger, nullable=False, comment="the last position that is on the topic"),
 )
+
+full_snapshots = Table(
+    "full_snapshots",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("attempt", Integer, nullable=False, server_default="0", comment="grows each time it is begun; 0 before"),
+    Column("requested_at", _MOMENT, nullable=False, server_default=func.now()),
+    Column("begun_at", _MOMENT, comment="of the last attempt"),
+    Column("done_at", _MOMENT),
+    Column("customers", BigInteger, nullable=False, server_default="0", comment="on the topic, of the last attempt"),
+)

@@ -1,0 +1,183 @@
+"""What Tierline sends: the messages on the topics of changes and of dead letters, field by field.
+
+Laws: whatever is produced is built from a type of this module, and the AsyncAPI document is made from the same types;
+within a schema version fields and kinds are only added (docs/events.md says what makes a new version); a key of ours
+that is no customer id begins with `#`, which no customer id does.
+"""
+
+import enum
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from segmentation.events import RejectReason
+from segmentation.tiering import Tier
+
+SCHEMA_VERSION: Final = 1
+"""Of the messages on both topics."""
+
+HEADER_PREFIX: Final = "tierline-"
+
+
+class Kind(enum.StrEnum):
+    """What a message on the topic of changes is."""
+
+    CHANGE = "change"
+    SNAPSHOT = "snapshot"
+    SNAPSHOT_BEGIN = "snapshot_begin"
+    SNAPSHOT_END = "snapshot_end"
+
+
+MARKER_KEYS: Final[Mapping[Kind, bytes]] = {
+    Kind.SNAPSHOT_BEGIN: b"#snapshot_begin",
+    Kind.SNAPSHOT_END: b"#snapshot_end",
+}
+"""The same for all full snapshots, so that compaction keeps the markers of the last one only."""
+
+
+def _open(schema: dict[str, Any]) -> None:
+    """Makes a published schema say what its version promises: fields may be added."""
+    schema.pop("additionalProperties", None)
+
+
+class _Sent(BaseModel):
+    """A JSON object that is sent; its fields are in the order in which they are declared."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_serialization_defaults_required=True, json_schema_extra=_open
+    )
+
+    def encoded(self) -> bytes:
+        """The value of the Kafka message."""
+        return self.model_dump_json(by_alias=True).encode()
+
+
+class Side(_Sent):
+    """Where a customer stands."""
+
+    value_tier: Tier = Field(description="The effective tier.")
+    segment: str = Field(description="Code of the segment; the policy names them.", examples=["strategic"])
+    service_level: str = Field(description="Code of the service level; the policy names them.", examples=["vip"])
+
+
+class Versions(_Sent):
+    """What decided."""
+
+    policy: int = Field(description="Version of the policy.")
+    model: int | None = Field(description="Version of the model; null where no model had a part.")
+
+
+class _Standing(_Sent):
+    schema_: Literal[1] = Field(SCHEMA_VERSION, alias="schema", description="Version of this schema.")
+    kind: Literal[Kind.CHANGE, Kind.SNAPSHOT]
+    sequence: int = Field(ge=1, description="Position in the feed of changes.")
+    customer_id: str = Field(description="Whose standing it is; also the key.", examples=["C-1042"])
+    as_of: date = Field(description="The business day that it was computed for.")
+    before: Side | None
+    after: Side
+    reasons: list[str] = Field(description="Why, in English: of the segment, then of the service level.")
+    versions: Versions
+
+
+class ChangeMessage(_Standing):
+    """A customer's tier, segment or service level became another."""
+
+    kind: Literal[Kind.CHANGE] = Field(Kind.CHANGE, description="Always `change`.")
+    sequence: int = Field(
+        ge=1,
+        description="Counts all changes without a gap, over all customers. Of one customer it only grows; drop what is "
+        "not greater than what you have.",
+    )
+    before: Side | None = Field(description="Where the customer stood; null for one heard of for the first time.")
+    after: Side = Field(description="Where the customer stands from now on.")
+
+
+class SnapshotMessage(_Standing):
+    """Where a customer stands, as part of a full snapshot; nothing need have changed."""
+
+    kind: Literal[Kind.SNAPSHOT] = Field(Kind.SNAPSHOT, description="Always `snapshot`.")
+    sequence: int = Field(
+        ge=1,
+        description="It is exactly what stands after all changes up to this sequence; later ones come behind it. Drop "
+        "what is not greater than what you have of the customer.",
+    )
+    before: None = Field(None, description="Always null.")
+    after: Side = Field(description="Where the customer stands.")
+    snapshot_id: str = Field(description="The full snapshot that it is part of.", examples=["17.1"])
+
+
+class SnapshotBeginMarker(_Sent):
+    """A full snapshot begins; one on every partition, before anything of it."""
+
+    schema_: Literal[1] = Field(SCHEMA_VERSION, alias="schema", description="Version of this schema.")
+    kind: Literal[Kind.SNAPSHOT_BEGIN] = Field(Kind.SNAPSHOT_BEGIN, description="Always `snapshot_begin`.")
+    snapshot_id: str = Field(
+        description="Its name; a snapshot that broke off begins anew under another.", examples=["17.1"]
+    )
+    sequence: int = Field(ge=0, description="Changes up to this one came before.")
+    begun_at: datetime = Field(description="When it began, by the database's clock.")
+
+
+class SnapshotEndMarker(_Sent):
+    """A full snapshot is complete; one on every partition, after all of it."""
+
+    schema_: Literal[1] = Field(SCHEMA_VERSION, alias="schema", description="Version of this schema.")
+    kind: Literal[Kind.SNAPSHOT_END] = Field(Kind.SNAPSHOT_END, description="Always `snapshot_end`.")
+    snapshot_id: str = Field(
+        description="As in its begin marker; an end without its begin is to be ignored.", examples=["17.1"]
+    )
+    sequence: int = Field(ge=0, description="Changes up to this one came before.")
+    customers: int = Field(ge=0, description="Snapshot messages, over all partitions.")
+    customers_here: int = Field(
+        ge=0, description="Of these on this partition. Fewer are there once compaction has dropped superseded ones."
+    )
+
+
+def _header(name: str) -> str:
+    return HEADER_PREFIX + name.replace("_", "-")
+
+
+def _as_headers(schema: dict[str, Any]) -> None:
+    """A header that does not apply is absent, never null."""
+    _open(schema)
+    schema["required"].insert(0, _header("schema"))
+    for each in schema["properties"].values():
+        if "anyOf" in each:
+            each.update(next(choice for choice in each.pop("anyOf") if choice != {"type": "null"}))
+            del each["default"]
+
+
+class DeadLetterHeaders(BaseModel):
+    """Headers of a dead letter; all are text, and its own headers stand beside them."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=_header, validate_by_name=True, json_schema_extra=_as_headers
+    )
+
+    schema_: Literal["1"] = Field("1", alias="tierline-schema", description="Version of these headers.")
+    id: str = Field(description="The id in `GET /dead-letters/{id}`.", pattern="^[1-9][0-9]*$", examples=["17"])
+    reason: RejectReason = Field(description="Why it was rejected.")
+    field: str | None = Field(None, description="The field that is wrong, where it is one.")
+    detail: str = Field(description="The field, its value, and what to send instead.")
+    topic: str = Field(description="Topic on which it was read.")
+    partition: str = Field(description="Partition in which it was read.", pattern="^[0-9]+$")
+    offset: str = Field(description="Offset at which it was read.", pattern="^[0-9]+$")
+    value_omitted: Literal["true"] | None = Field(
+        None, description="The value is too large to be sent on; it is kept, see `GET /dead-letters/{id}`."
+    )
+
+    def encoded(self) -> list[tuple[str, bytes]]:
+        """The headers of the Kafka message; what does not apply is left out."""
+        return [(name, text.encode()) for name, text in self.model_dump(by_alias=True).items() if text]
+
+
+def change_message(position: int, payload: Mapping[str, Any]) -> ChangeMessage:
+    """A change as the store keeps it, at its position in the feed."""
+    return ChangeMessage(sequence=position, **payload)
+
+
+def snapshot_message(position: int, payload: Mapping[str, Any], snapshot_id: str) -> SnapshotMessage:
+    """A standing, as `announcements.Change.payload` of it says, as of a position in the feed."""
+    return SnapshotMessage(sequence=position, snapshot_id=snapshot_id, **payload)
