@@ -195,6 +195,7 @@ def test_every_error_is_documented_as_a_problem(operation: dict[str, Any]) -> No
         ("GET /tiers", {"200", "503"}),
         ("GET /ingest/status", {"200", "503"}),
         ("GET /ingest/totals", {"200", "422", "503"}),
+        ("GET /ingest/full-snapshots", {"200", "503"}),
         ("GET /events/{event_id}", {"200", "404", "503"}),
         ("GET /dead-letters", {"200", "422", "503"}),
         ("GET /dead-letters/{letter_id}", {"200", "404", "503"}),
@@ -256,6 +257,7 @@ QUESTIONS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
     ],
     "GET /tiers": [("/tiers", {})],
     "GET /ingest/status": [("/ingest/status", {})],
+    "GET /ingest/full-snapshots": [("/ingest/full-snapshots", {})],
     "GET /dead-letters": [
         ("/dead-letters", {}),
         ("/dead-letters?limit=1&reason=empty", {}),

@@ -91,7 +91,7 @@ async def deliver(site: Site, kafka: EmbeddedKafka, messages: Sequence[Message])
 async def answers(site: Site, engine: AsyncEngine) -> dict[str, dict[str, str]]:
     """Where everyone stands, by the HTTP interface."""
     setting = Setting(HOUSE.base_currency, HOUSE.time_zone, HOUSE.clock)
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     async with client_of(engine, setting, lambda: NOW) as client:
         for customer_id in await site.store.snapshots():
             answer = (await client.get(f"/customers/{customer_id}/segment")).json()
@@ -147,7 +147,7 @@ async def test_a_worker_killed_in_the_middle_begins_anew_and_live_changes_go_on(
     site: Site, kafka: EmbeddedKafka, engine: AsyncEngine, followed: Followed
 ) -> None:
     """Whoever follows, from the beginning or late, ends where the HTTP interface is."""
-    customers = 4_500
+    customers = 2_500
     worker = site.start(SNAPSHOT_HOURS="0")
     await deliver(site, kafka, orders(customers))
     await site.is_in(customers)

@@ -22,7 +22,7 @@ from ingest_worker.producing import change_message, produce
 from segmentation.announcements import Change
 from segmentation.assessment import Snapshot
 from segmentation.fields import CustomerId
-from segmentation.ledger import ChangeAnnouncement, FullSnapshot, Standings
+from segmentation.ledger import ChangeAnnouncement, FullSnapshot, SnapshotChunk
 from segmentation.segments import Lifecycle
 from segmentation.tiering import Tier, TierHistory
 
@@ -129,15 +129,15 @@ class World:
         self.asked[snapshot_id] = FullSnapshot(old.id, old.attempt + 1, NOW, NOW, None, 0)
         return self.asked[snapshot_id]
 
-    async def standings_after(self, customer_id: str, *, limit: int) -> Standings | None:
+    async def chunk_after(self, customer_id: str, *, limit: int) -> SnapshotChunk | None:
         before = self.placed
         self.placed = min(len(self.changes), self.placed + AT_ONCE)
         if self.placed == before + AT_ONCE:
             return None
         following = sorted(each for each in self.customers if each > customer_id)[:limit]
-        standings = Standings(self.placed, [self.customers[each] for each in following])
+        chunk = SnapshotChunk(self.placed, [self.customers[each] for each in following])
         self.happens()
-        return standings
+        return chunk
 
     async def note(self, snapshot: FullSnapshot, *, customers: int, done: bool) -> bool:
         if self.asked[snapshot.id].attempt != snapshot.attempt:

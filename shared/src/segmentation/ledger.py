@@ -310,7 +310,7 @@ class Feeds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FullSnapshot:
-    """Everyone's standing on the topic of changes: asked for, under way, or done."""
+    """Where everyone stands, on the topic of changes: asked for, under way, or done."""
 
     id: int
     attempt: int
@@ -328,7 +328,7 @@ class FullSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Standings:
+class SnapshotChunk:
     """Some customers as they stand after exactly the changes up to a position of the feed."""
 
     position: int
@@ -354,7 +354,7 @@ class FullSnapshots(Protocol):
     async def begin(self, snapshot_id: int) -> FullSnapshot:
         """Begins an attempt; every earlier one of it is overtaken."""
 
-    async def standings_after(self, customer_id: str, *, limit: int) -> Standings | None:
+    async def chunk_after(self, customer_id: str, *, limit: int) -> SnapshotChunk | None:
         """The next customers in order of their ids, as of a position that every change seen in them has.
 
         None where the feed has so many changes without a position that they come first.
@@ -397,6 +397,9 @@ class Reader(Protocol):
 
     async def totals(self, first: date, last: date) -> Sequence[DayTotal]:
         """Applied events and amounts of some business days, in order of day, type and currency."""
+
+    async def full_snapshots(self, *, limit: int) -> Sequence[FullSnapshot]:
+        """Those last asked for, newest first."""
 
     async def ping(self) -> Mapping[str, Any]:
         """Answers when the database does and its tables are as the code expects."""

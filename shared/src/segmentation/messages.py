@@ -69,11 +69,11 @@ class Versions(_Sent):
     model: int | None = Field(description="Version of the model; null where no model had a part.")
 
 
-class _Standing(_Sent):
+class _Stands(_Sent):
     schema_: Literal[1] = Field(SCHEMA_VERSION, alias="schema", description="Version of this schema.")
     kind: Literal[Kind.CHANGE, Kind.SNAPSHOT]
     sequence: int = Field(ge=1, description="Position in the feed of changes.")
-    customer_id: str = Field(description="Whose standing it is; also the key.", examples=["C-1042"])
+    customer_id: str = Field(description="Who stands so; also the key.", examples=["C-1042"])
     as_of: date = Field(description="The business day that it was computed for.")
     before: Side | None
     after: Side
@@ -81,7 +81,7 @@ class _Standing(_Sent):
     versions: Versions
 
 
-class ChangeMessage(_Standing):
+class ChangeMessage(_Stands):
     """A customer's tier, segment or service level became another."""
 
     kind: Literal[Kind.CHANGE] = Field(Kind.CHANGE, description="Always `change`.")
@@ -94,7 +94,7 @@ class ChangeMessage(_Standing):
     after: Side = Field(description="Where the customer stands from now on.")
 
 
-class SnapshotMessage(_Standing):
+class SnapshotMessage(_Stands):
     """Where a customer stands, as part of a full snapshot; nothing need have changed."""
 
     kind: Literal[Kind.SNAPSHOT] = Field(Kind.SNAPSHOT, description="Always `snapshot`.")
@@ -179,5 +179,5 @@ def change_message(position: int, payload: Mapping[str, Any]) -> ChangeMessage:
 
 
 def snapshot_message(position: int, payload: Mapping[str, Any], snapshot_id: str) -> SnapshotMessage:
-    """A standing, as `announcements.Change.payload` of it says, as of a position in the feed."""
+    """Where a customer stands as of a position in the feed, as `announcements.Change.payload` says it."""
     return SnapshotMessage(sequence=position, snapshot_id=snapshot_id, **payload)

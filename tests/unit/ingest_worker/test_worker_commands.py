@@ -37,7 +37,8 @@ def ended(*arguments: str) -> object:
 
 
 @pytest.mark.parametrize(
-    ("subcommand", "names"), [("run", WORKER_NAMES), ("load-rates", HOUSE_NAMES), ("reposition", HOUSE_NAMES)]
+    ("subcommand", "names"),
+    [("run", WORKER_NAMES), ("load-rates", HOUSE_NAMES), ("snapshot", HOUSE_NAMES), ("reposition", HOUSE_NAMES)],
 )
 def test_the_help_of_each_subcommand_names_its_settings(
     capsys: pytest.CaptureFixture[str], subcommand: str, names: list[str]
@@ -52,7 +53,7 @@ def test_the_help_of_each_subcommand_names_its_settings(
 def test_the_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended("--help") == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in ("run", "load-rates", "reposition"))
+    assert all(name in text for name in ("run", "load-rates", "snapshot", "reposition"))
 
 
 @pytest.mark.parametrize(

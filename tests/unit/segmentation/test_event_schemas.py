@@ -41,7 +41,7 @@ TEXTS: Final = (
     *("2026-03-01T00:00:00", "2026-03-01 00:00:00Z", "2026-03-01T24:00:00Z", "2026-03-01T00:00:60Z"),
     *("2026-03-01T00:00:00+0800", "2026-03-01T00:00:00+24:00", "2026-13-01T00:00:00Z", "2026-03-01T00:00Z"),
 )
-OTHERS: Final = (
+OTHERS: Final[tuple[Any, ...]] = (
     *(None, True, False, [], ["a"], ["a", ""], [1], [None], [NUL], [["a"]], {}),
     *({"basic": ["x"], "expected": [], "latent": None}, {"basic": "x"}, {"latent": [1]}, {"expected": [NUL]}),
     *({"k": "v", "": ""}, {"k": None}, {"k": 1}, {"k": NUL}, {NUL: "v"}, {"k": ["v"]}, {"k": {}}),
@@ -62,7 +62,7 @@ def with_field(event: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
 
 def fits(schema: dict[str, Any], value: Any) -> bool:
     """By both drafts: what AsyncAPI reads, and what OpenAPI reads."""
-    verdicts = {validator(schema).is_valid(value) for validator in (Draft7Validator, Draft202012Validator)}
+    verdicts: set[bool] = {validator(schema).is_valid(value) for validator in (Draft7Validator, Draft202012Validator)}
     assert len(verdicts) == 1
     return verdicts.pop()
 

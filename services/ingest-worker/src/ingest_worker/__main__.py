@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--reason", choices=["any", *RejectReason], help="all that are still rejected for this reason")
     snapshot = subcommands.add_parser(
         "snapshot",
-        help="have everyone's standing sent to the topic of changes",
+        help="have it sent to the topic of changes where everyone stands",
         description="Asks for a full snapshot: one message for each customer on the topic of changes, between begin "
         "and end markers, so that whoever follows the topic can reconcile. The running workers make it, beside live "
         "changes; this command shows how far it is and ends when it is done. Interrupting it stops the waiting only.",

@@ -77,7 +77,7 @@ async def snapshot(settings: HouseSettings, *, wait: bool) -> str:
         snapshots = PostgresFullSnapshots(engine)
         asked = found = await snapshots.ask()
         if not wait:
-            return f"Full snapshot {asked.id} is asked for; GET /ingest/status shows how far the last one is."
+            return f"Full snapshot {asked.id} is asked for; GET /ingest/full-snapshots shows how far it is."
         said = ""
         while found.done_at is None:
             if (told := _told(found)) != said:

@@ -1,7 +1,8 @@
-"""Full snapshots on the topic of changes: begin markers, everyone's standing, end markers.
+"""Full snapshots on the topic of changes: begin markers, where everyone stands, end markers.
 
 Laws: a chunk is produced only after every change that it includes and before every later one, so of one customer the
-sequences on the topic never fall, and the last message of a key is the truth with or without compaction; the end is
+sequences on the topic only grow, but for the repeats of a relay that died; with or without compaction the last message
+of a key is the truth; the end is
 produced only after all that belongs before it is acknowledged. A snapshot that broke off, for whatever reason, begins
 anew under another name. One chunk is in memory at a time, and changes are relayed between chunks.
 """
@@ -78,23 +79,23 @@ class SnapshotMaker:
         return True
 
     async def _go_on(self, run: _Run) -> bool:
-        standings = await self._store.standings_after(run.after, limit=self._customers_at_once)
-        if standings is None:
+        chunk = await self._store.chunk_after(run.after, limit=self._customers_at_once)
+        if chunk is None:
             return True
-        await self._relay_changes_to(standings.position)
+        await self._relay_changes_to(chunk.position)
         name = run.snapshot.name
         run.on_partitions.update(
             await produce(
                 self._producer,
                 self._topic,
-                (snapshot_message(standings.position, snapshot, name) for snapshot in standings.snapshots),
+                (snapshot_message(chunk.position, snapshot, name) for snapshot in chunk.snapshots),
             )
         )
-        done = len(standings.snapshots) < self._customers_at_once
+        done = len(chunk.snapshots) < self._customers_at_once
         if done:
-            await self._end(run, standings.position)
+            await self._end(run, chunk.position)
         else:
-            run.after = standings.snapshots[-1].customer_id
+            run.after = chunk.snapshots[-1].customer_id
         if not await self._store.note(run.snapshot, customers=run.on_partitions.total(), done=done):
             telemetry.warn("snapshot.overtaken", snapshot=name)
             done = True

@@ -63,7 +63,7 @@ def change_message(change: ChangeAnnouncement) -> KafkaMessage:
 
 
 def snapshot_message(position: int, snapshot: Snapshot, name: str) -> KafkaMessage:
-    """A standing as part of a full snapshot, under the customer's id."""
+    """Where a customer stands, as part of a full snapshot, under the customer's id."""
     payload = Change(snapshot.customer_id, None, snapshot).payload()
     return KafkaMessage(snapshot.customer_id.encode(), messages.snapshot_message(position, payload, name).encoded())
 

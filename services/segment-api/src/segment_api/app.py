@@ -5,7 +5,7 @@ from fastapi_offline import FastAPIOffline
 
 from segment_api import problems
 from segment_api.context import Context
-from segment_api.documenting import complete_document
+from segment_api.documenting import complete_document, serve_asyncapi
 from segment_api.limits import LimitBody
 from segment_api.routes import customers, health, ingest, tiers
 from segment_api.telemetry import CountRequests, Metrics
@@ -20,6 +20,7 @@ Live customer segmentation for logistics: each customer's current **segment**, *
   rests on cut-offs that are behind.
 * Amounts are decimal strings in the base currency; days are business days in the configured time zone.
 * Errors are `application/problem+json` (RFC 9457).
+* What travels on Kafka, in both directions, is in the [AsyncAPI document](asyncapi.json).
 
 客户分群实时服务: 提供每个客户当前的分群、价值等级 (ABC) 和推荐服务级别。
 名称语言由 `Accept-Language` (en, zh) 决定; 代码不变。
@@ -51,5 +52,6 @@ def create_app(context: Context) -> FastAPI:
         app.include_router(part.router)
     app.add_middleware(LimitBody)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
+    serve_asyncapi(app)
     complete_document(app)
     return app

@@ -1,12 +1,13 @@
-"""The OpenAPI document, completed: problems in the shape they have, examples as they were written."""
+"""The documents: OpenAPI completed (problems in the shape they have, examples as written), AsyncAPI beside it."""
 
 import copy
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from segment_api import problems, schemas
+from segment_api import asyncapi, problems, schemas
 
 _NOT_OURS = "HTTPValidationError"
 
@@ -35,3 +36,13 @@ def complete_document(app: FastAPI) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def serve_asyncapi(app: FastAPI) -> None:
+    """Serves the AsyncAPI document as the OpenAPI document is served: to everyone, and itself undocumented."""
+    document = asyncapi.asyncapi_document(version=app.version)
+
+    async def read_asyncapi() -> JSONResponse:
+        return JSONResponse(document)
+
+    app.add_api_route(asyncapi.PATH, read_asyncapi, include_in_schema=False)

@@ -7,7 +7,17 @@ from decimal import Decimal
 
 from segment_api import schemas
 from segmentation.fields import CustomerId
-from segmentation.ledger import Answer, Answers, DayTotal, DeadLetter, EventFate, IngestStatus, Replay, TierOverview
+from segmentation.ledger import (
+    Answer,
+    Answers,
+    DayTotal,
+    DeadLetter,
+    EventFate,
+    FullSnapshot,
+    IngestStatus,
+    Replay,
+    TierOverview,
+)
 from segmentation.money import MINOR_UNITS, format_minor
 from segmentation.outcomes import Outcome
 from segmentation.policy import Policy, value_level
@@ -136,6 +146,17 @@ def present_status(status: IngestStatus, clock: str) -> schemas.IngestAnswer:
         customers=status.customers,
         tiers=schemas.TiersFreshness(as_of=status.tiers_as_of, current=status.tiers_current),
         last_applied_at=status.last_applied_at,
+    )
+
+
+def present_full_snapshot(snapshot: FullSnapshot) -> schemas.FullSnapshotAnswer:
+    """How far a full snapshot is."""
+    return schemas.FullSnapshotAnswer(
+        snapshot_id=snapshot.name if snapshot.attempt else None,
+        requested_at=snapshot.requested_at,
+        begun_at=snapshot.begun_at,
+        done_at=snapshot.done_at,
+        customers=snapshot.customers,
     )
 
 

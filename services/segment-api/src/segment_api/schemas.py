@@ -336,6 +336,37 @@ class TiersFreshness(BaseModel):
     current: bool = Field(description="True once the cut-offs cover every event applied.")
 
 
+_FULL_SNAPSHOT_EXAMPLE = {
+    "snapshot_id": "17.1",
+    "requested_at": "2026-11-22T08:00:00.000Z",
+    "begun_at": "2026-11-22T08:00:00.500Z",
+    "done_at": "2026-11-22T08:00:03.200Z",
+    "customers": 5942,
+}
+
+
+class FullSnapshotAnswer(BaseModel):
+    """Where everyone stands, sent to the topic of changes."""
+
+    model_config = _example(_FULL_SNAPSHOT_EXAMPLE)
+
+    snapshot_id: str | None = Field(
+        description="What its messages call it; another one for each attempt, null before the first."
+    )
+    requested_at: Moment = Field(description="When it was asked for, by a person or by the schedule.")
+    begun_at: Moment | None = Field(description="When the last attempt began; null while nobody has begun it.")
+    done_at: Moment | None = Field(description="When its end markers were on the topic; null before.")
+    customers: int = Field(description="Customers on the topic so far, in the last attempt.")
+
+
+class FullSnapshotsAnswer(BaseModel):
+    """Full snapshots, those last asked for first."""
+
+    model_config = _example({"full_snapshots": [_FULL_SNAPSHOT_EXAMPLE]})
+
+    full_snapshots: list[FullSnapshotAnswer]
+
+
 class IngestAnswer(BaseModel):
     """How ingestion stands: exact counts, in step with the data."""
 

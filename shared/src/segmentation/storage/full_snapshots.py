@@ -1,21 +1,20 @@
-"""Full snapshots: what was asked for, how far it is, and everyone's standing in chunks.
+"""Full snapshots: what was asked for, how far it is, and where everyone stands, in chunks.
 
-Laws: a chunk and the position it is told with are of one moment: every change that can be seen in a standing has its
+Laws: a chunk and the position it is told with are of one moment: every change that can be seen in it has its
 position by then, and every later change of that customer gets a greater one. An attempt that was overtaken can note
 nothing any more.
 """
 
-from typing import Any
-
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from segmentation.ledger import Feed, FullSnapshot, Standings
+from segmentation.ledger import Feed, FullSnapshot, SnapshotChunk
 from segmentation.storage.assessed import snapshot_from_row
 from segmentation.storage.engine import transaction
 from segmentation.storage.feeds import place_some
+from segmentation.storage.reader import FULL_SNAPSHOT_COLUMNS as _COLUMNS
+from segmentation.storage.reader import full_snapshot_from_row
 
-_COLUMNS = "id, attempt, requested_at, begun_at, done_at, customers"
 _PLACED_AT_ONCE = 1_000
 
 _ONE_ASKS = text("LOCK TABLE full_snapshots IN SHARE ROW EXCLUSIVE MODE")
@@ -23,7 +22,6 @@ _ASKED_FOR = text(f"SELECT {_COLUMNS} FROM full_snapshots WHERE begun_at IS NULL
 _ASK = text(f"INSERT INTO full_snapshots DEFAULT VALUES RETURNING {_COLUMNS}")  # noqa: S608 - names of our own
 _FIND = text(f"SELECT {_COLUMNS} FROM full_snapshots WHERE id = :id")  # noqa: S608 - names of our own
 _WANTED = text(f"SELECT {_COLUMNS} FROM full_snapshots WHERE done_at IS NULL ORDER BY id LIMIT 1")  # noqa: S608 - names of our own
-LATEST = text(f"SELECT {_COLUMNS} FROM full_snapshots ORDER BY id DESC LIMIT 1")  # noqa: S608 - names of our own
 _IS_DUE = text("""
     SELECT coalesce((SELECT requested_at FROM full_snapshots ORDER BY id DESC LIMIT 1),
                     (SELECT recorded_at FROM changes ORDER BY sequence LIMIT 1))
@@ -68,14 +66,14 @@ class PostgresFullSnapshots:
         async with transaction(self._engine) as connection:
             return full_snapshot_from_row((await connection.execute(_BEGIN, {"id": snapshot_id})).one())
 
-    async def standings_after(self, customer_id: str, *, limit: int) -> Standings | None:
-        # What the first statement sees is what all of them see: no change can come between places and standings.
+    async def chunk_after(self, customer_id: str, *, limit: int) -> SnapshotChunk | None:
+        # What the first statement sees is what all of them see: no change can come between the two.
         async with transaction(self._engine, isolation="REPEATABLE READ") as connection:
             placed, added = await place_some(connection, Feed.CHANGES, limit=_PLACED_AT_ONCE)
             if added == _PLACED_AT_ONCE:
                 return None
             rows = await connection.execute(_NEXT, {"after": customer_id, "limit": limit})
-            return Standings(placed, [snapshot_from_row(row) for row in rows])
+            return SnapshotChunk(placed, [snapshot_from_row(row) for row in rows])
 
     async def note(self, snapshot: FullSnapshot, *, customers: int, done: bool) -> bool:
         noted = {"id": snapshot.id, "attempt": snapshot.attempt, "customers": customers, "done": done}
@@ -87,8 +85,3 @@ async def _ask(connection: AsyncConnection) -> FullSnapshot:
     await connection.execute(_ONE_ASKS)
     row = (await connection.execute(_ASKED_FOR)).one_or_none()
     return full_snapshot_from_row(row if row is not None else (await connection.execute(_ASK)).one())
-
-
-def full_snapshot_from_row(row: Any) -> FullSnapshot:  # noqa: ANN401 - a row of full_snapshots
-    """A stored full snapshot."""
-    return FullSnapshot(row.id, row.attempt, row.requested_at, row.begun_at, row.done_at, row.customers)

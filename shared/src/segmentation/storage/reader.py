@@ -20,6 +20,7 @@ from segmentation.ledger import (
     DayTotal,
     DeadLetter,
     EventFate,
+    FullSnapshot,
     House,
     IngestStatus,
     PartitionStatus,
@@ -33,6 +34,11 @@ from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library
 from segmentation.storage.workers import LIVES, load_workers
 from segmentation.tiering import TIERS
+
+FULL_SNAPSHOT_COLUMNS = "id, attempt, requested_at, begun_at, done_at, customers"
+_FULL_SNAPSHOTS = text(
+    f"SELECT {FULL_SNAPSHOT_COLUMNS} FROM full_snapshots ORDER BY id DESC LIMIT :limit"  # noqa: S608 - names of our own
+)
 
 TIERS_LAG = timedelta(seconds=1)
 """How far tiers may be behind the events applied before an answer is called stale."""
@@ -242,6 +248,10 @@ class PostgresReader:
             rows = await connection.execute(_TOTALS, {"first": first, "last": last})
             return [DayTotal(row.business_day, row.type, row.currency, row.events, row.amount) for row in rows]
 
+    async def full_snapshots(self, *, limit: int) -> Sequence[FullSnapshot]:
+        async with self._reading() as connection:
+            return [full_snapshot_from_row(row) for row in await connection.execute(_FULL_SNAPSHOTS, {"limit": limit})]
+
     async def ping(self) -> Mapping[str, Any]:
         async with self._reading() as connection:
             row = (await connection.execute(_MOMENT)).one()
@@ -256,6 +266,11 @@ class PostgresReader:
             return self._calendar.business_day(instant_of(now))
         as_of: date | None = moment.as_of
         return as_of
+
+
+def full_snapshot_from_row(row: Any) -> FullSnapshot:  # noqa: ANN401 - a row of full_snapshots
+    """A stored full snapshot."""
+    return FullSnapshot(row.id, row.attempt, row.requested_at, row.begun_at, row.done_at, row.customers)
 
 
 def dead_letter_from_row(row: Any, *, whole: bool) -> DeadLetter:  # noqa: ANN401 - a row of dead_letters

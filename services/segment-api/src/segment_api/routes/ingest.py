@@ -16,6 +16,7 @@ router = APIRouter(tags=["ingestion"])
 _GREATEST_ID = 2**63 - 1
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 _SHOWN = 100
+_SNAPSHOTS_SHOWN = 10
 _LONGEST = timedelta(days=366)
 
 
@@ -46,6 +47,18 @@ async def read_totals(
     if not timedelta(0) <= last - first <= _LONGEST:
         raise ProblemAnswer(422, f"query.to: {last} is before {first}, or more than {_LONGEST.days} days after it.")
     return presenting.present_totals(first, last, await context.reader.totals(first, last))
+
+
+@router.get(
+    "/ingest/full-snapshots",
+    summary="Full snapshots on the topic of changes",
+    description="The last ten asked for, newest first: whether they have begun, how far they are, when they were done. "
+    "`ingest-worker snapshot` asks for one, and so does the schedule.",
+    responses=problems.responses(503),
+)
+async def read_full_snapshots(context: InContext) -> schemas.FullSnapshotsAnswer:
+    found = await context.reader.full_snapshots(limit=_SNAPSHOTS_SHOWN)
+    return schemas.FullSnapshotsAnswer(full_snapshots=[presenting.present_full_snapshot(each) for each in found])
 
 
 @router.get(
