@@ -261,8 +261,8 @@ def test_a_full_snapshot_neither_hides_a_change_nor_puts_anybody_back(
                 elif customer in follower.sides:
                     assert follower.sides[customer] == body["after"]
             follower.read([message])
-            if body.get("kind") == "change":
-                assert follower.known[customer].sequence == body["sequence"]
+            if body["kind"] == "change":
+                assert follower.known[body["customer_id"]].sequence == body["sequence"]
         assert taken == len(world.changes)
         assert follower.sides == world.truth
 

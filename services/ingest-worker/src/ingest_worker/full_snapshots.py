@@ -17,7 +17,7 @@ from ingest_worker.producing import Producer, marker_message, produce, snapshot_
 from segmentation.ledger import FullSnapshot, FullSnapshots
 from segmentation.messages import SnapshotBeginMarker, SnapshotEndMarker
 
-CUSTOMERS_AT_ONCE = 1_000
+CUSTOMERS_AT_ONCE = 500
 _LOOK_EVERY_SECONDS = 1.0
 
 

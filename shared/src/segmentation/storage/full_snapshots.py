@@ -15,7 +15,7 @@ from segmentation.storage.feeds import place_some
 from segmentation.storage.reader import FULL_SNAPSHOT_COLUMNS as _COLUMNS
 from segmentation.storage.reader import full_snapshot_from_row
 
-_PLACED_AT_ONCE = 1_000
+_PLACED_AT_ONCE = 500
 
 _ONE_ASKS = text("LOCK TABLE full_snapshots IN SHARE ROW EXCLUSIVE MODE")
 _ASKED_FOR = text(f"SELECT {_COLUMNS} FROM full_snapshots WHERE begun_at IS NULL ORDER BY id LIMIT 1")  # noqa: S608 - names of our own
