@@ -99,7 +99,7 @@ class SnapshotMessage(_Stands):
 
     kind: Literal[Kind.SNAPSHOT] = Field(Kind.SNAPSHOT, description="Always `snapshot`.")
     sequence: int = Field(
-        ge=1,
+        ge=0,
         description="It is exactly what stands after all changes up to this sequence; later ones come behind it. Drop "
         "what is not greater than what you have of the customer.",
     )
