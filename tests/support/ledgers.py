@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from segmentation import events
 from segmentation import policy as policies
 from segmentation.assessment import Snapshot
+from segmentation.budget import DEFAULT_BUDGET, RejectBudget
 from segmentation.counting import OrderKey, OrderState, Profile, profile_fields
 from segmentation.fields import CustomerId
 from segmentation.ledger import (
@@ -78,9 +79,9 @@ class Store(Protocol):
 class PostgresStore:
     """PostgreSQL's ledger and reader, and the tables behind them."""
 
-    def __init__(self, engine: AsyncEngine, house: House) -> None:
+    def __init__(self, engine: AsyncEngine, house: House, budget: RejectBudget = DEFAULT_BUDGET) -> None:
         self.house = house
-        self.ledger = PostgresLedger(engine, house)
+        self.ledger = PostgresLedger(engine, house, budget)
         self._reader = PostgresReader(engine, house)
         self._engine = engine
         self.tiers = self._reader.tiers
@@ -139,21 +140,25 @@ def _scaled(rate: str) -> int:
     return int(whole + decimals.ljust(12, "0"))
 
 
-async def in_memory(setting: Setting, policy: str = DEFAULT_POLICY) -> MemoryLedger:
+async def in_memory(
+    setting: Setting, policy: str = DEFAULT_POLICY, budget: RejectBudget = DEFAULT_BUDGET
+) -> MemoryLedger:
     """A new ledger in memory."""
-    store = MemoryLedger(house_of(setting), policies.parse(policy, version=1))
+    store = MemoryLedger(house_of(setting), policies.parse(policy, version=1), budget)
     await store.add_rates(rates_of(setting.rates))
     return store
 
 
-async def in_postgres(engine: AsyncEngine, setting: Setting, policy: str = DEFAULT_POLICY) -> PostgresStore:
+async def in_postgres(
+    engine: AsyncEngine, setting: Setting, policy: str = DEFAULT_POLICY, budget: RejectBudget = DEFAULT_BUDGET
+) -> PostgresStore:
     """A new ledger in the engine's database, which is emptied of all that it held."""
     async with transaction(engine) as connection:
         await connection.execute(text(f"TRUNCATE {_EVERYTHING} RESTART IDENTITY"))
     house = house_of(setting)
     await open_house(engine, house)
     await activate_policy(engine, policy)
-    store = PostgresStore(engine, house)
+    store = PostgresStore(engine, house, budget)
     if setting.rates:
         await store.add_rates(rates_of(setting.rates))
     return store

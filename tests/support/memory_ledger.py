@@ -17,12 +17,13 @@ from segmentation import assessment, counting, metrics, outcomes, tiering
 from segmentation.announcements import announce
 from segmentation.assessment import Snapshot
 from segmentation.buckets import DayBucket, merge
+from segmentation.budget import DEFAULT_BUDGET, RecentOutcomes, RejectBudget, charge_batch, commonest
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.counting import Counted, OrderKey, OrderState, Profile, Retraction, occurrence_bucket
 from segmentation.errors import PartitionLost
 from segmentation.events import EventKey
 from segmentation.fields import CustomerId
-from segmentation.ledger import Batch, Claim, House, IngestStatus, PartitionStatus, Place, Receipt, WorkerStatus
+from segmentation.ledger import Batch, Claim, Halt, House, IngestStatus, PartitionStatus, Place, Receipt, WorkerStatus
 from segmentation.ledger import TierOverview as Overview
 from segmentation.ledger import TierShare as Share
 from segmentation.metrics import BucketTable, Metrics
@@ -42,15 +43,18 @@ class _Partition:
     next_offset: int | None = None
     end_offset: int | None = None
     counts: Counter[Outcome] = field(default_factory=Counter)
+    recent: RecentOutcomes = field(default_factory=RecentOutcomes)
+    halt: Halt | None = None
 
 
 class MemoryLedger:
     """`segmentation.ledger.Ledger` over dicts, and the little reading that the suites need."""
 
-    def __init__(self, house: House, policy: Policy) -> None:
+    def __init__(self, house: House, policy: Policy, budget: RejectBudget = DEFAULT_BUDGET) -> None:
         self.ledger = self
         self.house = house
         self.policy = policy
+        self._budget = budget
         self._calendar = BusinessCalendar(house.time_zone)
         self._rates: dict[tuple[str, date], Rate] = {}
         self._suppressed: set[CustomerId] = set()
@@ -78,7 +82,7 @@ class MemoryLedger:
             row = self._partitions.setdefault(partition, _Partition())
             row.epoch += 1
             row.owner = owner
-            claims[partition] = Claim(row.epoch, row.next_offset)
+            claims[partition] = Claim(row.epoch, row.next_offset, row.halt)
         return claims
 
     async def note_ends(self, end_offsets: Mapping[Partition, int], *, owner: str) -> None:
@@ -112,6 +116,8 @@ class MemoryLedger:
         if lost:
             raise PartitionLost(lost)
         settled = self._decide(batch, now)
+        recent = {partition: None if row.halt else row.recent for partition, row in rows.items()}
+        charges = charge_batch(batch.readings, settled, recent=recent, budget=self._budget)
         touched = self._count(settled.applied)
         as_of = self.as_of(now)
         changes = 0 if as_of is None else self._assess(touched, as_of, now)
@@ -121,7 +127,30 @@ class MemoryLedger:
             row.next_offset = progress.next_offset
             row.end_offset = max(row.end_offset or 0, progress.end_offset)
             row.counts.update(settled.counts.get(partition, {}))
-        return Receipt(sum(settled.counts.values(), Counter()), len(touched), changes)
+        for partition, charge in charges.items():
+            self._partitions[partition].recent = charge.recent
+        halted = {partition: charge.breach for partition, charge in charges.items() if charge.breach}
+        for partition, breach in halted.items():
+            offset = max(each.delivery.offset for each in batch.readings if each.delivery.partition == partition)
+            theirs = [reason for delivery, reason in self._dead_letters if delivery.partition == partition]
+            reasons = commonest(theirs[-breach.rejects :])
+            self._partitions[partition].halt = Halt(now, offset, breach.sentence, reasons)
+        return Receipt(sum(settled.counts.values(), Counter()), len(touched), changes, halted.keys())
+
+    async def halts(self, partitions: Iterable[Partition]) -> Mapping[Partition, Halt]:
+        rows = {partition: self._partitions[partition] for partition in partitions if partition in self._partitions}
+        return {partition: row.halt for partition, row in rows.items() if row.halt is not None}
+
+    async def resume(self, partitions: Iterable[Partition] | None) -> Mapping[Partition, Halt | None]:
+        halted = [partition for partition, row in self._partitions.items() if row.halt is not None]
+        found: dict[Partition, Halt | None] = {}
+        for partition in halted if partitions is None else partitions:
+            if partition in self._partitions:
+                row = self._partitions[partition]
+                found[partition] = row.halt
+                if row.halt is not None:
+                    row.recent, row.halt = RecentOutcomes(), None
+        return found
 
     def _decide(self, batch: Batch, now: datetime) -> Settled:
         judgement = outcomes.judge(
@@ -236,7 +265,7 @@ class MemoryLedger:
         return IngestStatus(
             as_of=as_of,
             partitions=[
-                PartitionStatus(partition, row.next_offset, row.end_offset, row.owner)
+                PartitionStatus(partition, row.next_offset, row.end_offset, row.owner, row.halt)
                 for partition, row in sorted(self._partitions.items())
             ],
             workers=[WorkerStatus(owner, NEVER, NEVER, waits) for owner, waits in self._workers.items()],

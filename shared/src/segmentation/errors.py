@@ -6,6 +6,8 @@ SegmentationError
 │   └── PolicyInvalid   the policy file cannot be used; names the row
 ├── RatesInvalid        an exchange-rate file cannot be loaded; names the line
 ├── PartitionLost       another worker owns the partition now: drop it, never retry the batch
+├── RejectBudgetExceeded  a partition has to halt within the batch: cut the batch there, record again
+├── NotHalted           there is nothing to resume
 └── StoreUnavailable    the database cannot be reached or gave up: wait, then try again
     └── NotReady        it is there, but no worker has brought a policy yet
 
@@ -13,7 +15,7 @@ What is wrong with a *message* is no exception but a value, `events.Reject`: a b
 ordinary, it is counted and kept, and nobody has to stop for it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 
 
 class SegmentationError(Exception):
@@ -42,6 +44,22 @@ class PartitionLost(SegmentationError):
     def __init__(self, partitions: Collection[tuple[str, int]]) -> None:
         super().__init__(", ".join(f"{topic}/{number}" for topic, number in sorted(partitions)))
         self.partitions = frozenset(partitions)
+
+
+class RejectBudgetExceeded(SegmentationError):
+    """The batch goes on beyond a message after which one of its partitions has to halt; nothing is recorded."""
+
+    def __init__(self, stops: Iterable[tuple[tuple[str, int], int]]) -> None:
+        self.stops: Mapping[tuple[str, int], int] = dict(stops)
+        """Of each such partition the first offset that may not be recorded; up to there the batch can be."""
+        told = ", ".join(
+            f"{topic}/{number} from offset {offset} on" for (topic, number), offset in sorted(self.stops.items())
+        )
+        super().__init__(told)
+
+
+class NotHalted(SegmentationError):
+    """What was to be resumed does not stand halted."""
 
 
 class StoreUnavailable(SegmentationError):

@@ -6,9 +6,9 @@ suite.
 """
 
 import enum
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
@@ -32,6 +32,19 @@ class House:
 
 
 @dataclass(frozen=True, slots=True)
+class Halt:
+    """A partition stands still, because its reject budget was exceeded; until somebody resumes it."""
+
+    at: datetime
+    offset: int
+    """Of the message after which it stands: the last one recorded."""
+    sentence: str
+    """What was too many."""
+    reasons: Mapping[str, int]
+    """Of those rejects, the most frequent first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A partition as it was taken over."""
 
@@ -39,6 +52,8 @@ class Claim:
     """Grows with every claim: whoever holds an older one has lost the partition."""
     next_offset: int | None
     """Where reading goes on; None for a partition never read before (its beginning)."""
+    halt: Halt | None = field(default=None, compare=False)
+    """Whether it stands halted: then nothing of it is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +82,8 @@ class Receipt:
     customers: int
     """Whose state the batch touched."""
     changes: int
+    halted: Collection[Partition] = ()
+    """Those that the batch's last message halted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +116,19 @@ class Ledger(Protocol):
 
         Raises:
             PartitionLost: a partition of the batch has a new owner; drop it, read the others again.
+            RejectBudgetExceeded: a partition has to halt within the batch, or stands halted; nothing is recorded.
+                Cut the batch where the error says and record it again. The partition halts with a batch that ends
+                with the message that exceeds its budget, so it halts there however messages are cut into batches.
             StoreUnavailable: nothing is known to be recorded; claim again before reading again.
+        """
+
+    async def halts(self, partitions: Iterable[Partition]) -> Mapping[Partition, Halt]:
+        """Which of the partitions stand halted."""
+
+    async def resume(self, partitions: Iterable[Partition] | None) -> Mapping[Partition, Halt | None]:
+        """Lets halted partitions go on, with budgets that begin anew; all that stand halted for None.
+
+        Returns the halt that each stood in; None for one that was not halted, nothing for one never heard of.
         """
 
     def leading(self, place: "Place") -> AbstractAsyncContextManager[Callable[[], Awaitable[bool]]]:
@@ -159,6 +188,7 @@ class PartitionStatus:
     end_offset: int | None
     worker: str | None
     """Who claimed it, as long as that worker gives signs of life."""
+    halt: Halt | None = None
 
     @property
     def lag(self) -> int:

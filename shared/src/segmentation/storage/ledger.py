@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from segmentation import counting, outcomes
+from segmentation.budget import DEFAULT_BUDGET, RejectBudget
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.envelopes import Headers
 from segmentation.errors import PartitionLost, StoreUnavailable
@@ -27,10 +28,10 @@ from segmentation.events import (
     fingerprint,
 )
 from segmentation.fields import CustomerId
-from segmentation.ledger import Batch, Claim, House, Place, Receipt, Replay
+from segmentation.ledger import Batch, Claim, Halt, House, Place, Receipt, Replay
 from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Reading, Settled
+from segmentation.storage import budgets, tables, tiers, workers
 from segmentation.storage import counted as counted_state
-from segmentation.storage import tables, tiers, workers
 from segmentation.storage.assessed import assess_customers, lock_customers
 from segmentation.storage.bulk import insert_rows
 from segmentation.storage.engine import transaction, translated_failures
@@ -40,7 +41,7 @@ _CLAIM = text("""
     -- A claim raises the epoch, so that whatever the former owner still holds can no longer commit.
     INSERT INTO partitions AS stored (topic, number, epoch, owner) VALUES (:topic, :number, 1, :owner)
     ON CONFLICT (topic, number) DO UPDATE SET epoch = stored.epoch + 1, owner = EXCLUDED.owner
-    RETURNING epoch, next_offset
+    RETURNING epoch, next_offset, halted_at, halted_offset, halted_because, halted_reasons
 """)
 _REPOSITION = text("""
     UPDATE partitions SET epoch = epoch + 1, owner = NULL, next_offset = NULL, end_offset = NULL
@@ -134,9 +135,10 @@ class _TakenIn:
 class PostgresLedger:
     """`segmentation.ledger.Ledger` over PostgreSQL."""
 
-    def __init__(self, engine: AsyncEngine, house: House) -> None:
+    def __init__(self, engine: AsyncEngine, house: House, budget: RejectBudget = DEFAULT_BUDGET) -> None:
         self._engine = engine
         self._house = house
+        self._budget = budget
         self._calendar = BusinessCalendar(house.time_zone)
         self._library = Library(house.base_currency)
         self._settling = tiers.Settling(engine, self._library)
@@ -150,7 +152,7 @@ class PostgresLedger:
                         _CLAIM, {"topic": partition.topic, "number": partition.number, "owner": owner}
                     )
                 ).one()
-                claims[partition] = Claim(row.epoch, row.next_offset)
+                claims[partition] = Claim(row.epoch, row.next_offset, budgets.halt_from_row(row))
             await workers.greet(connection, owner)
         return claims
 
@@ -185,7 +187,8 @@ class PostgresLedger:
         5. move the event clock,
         6. roll, assess, announce for the customers touched,
         7. quarantine the rejects,
-        8. add to the exact counters and move the next offsets, if the claims still hold.
+        8. add to the exact counters and move the next offsets, if the claims still hold,
+        9. charge the rejects to the budgets of the partitions, and halt those that have used them up.
         """
         async with transaction(self._engine) as connection:
             taken = await self._take_in(connection, batch.readings, now)  # 1 to 6
@@ -193,7 +196,17 @@ class PostgresLedger:
             await _quarantine(connection, taken.settled)
             # 8
             await _advance(connection, batch, taken.settled, taken.first_heard, owner)
-        return Receipt(taken.settled.totals(), taken.customers, taken.changes)
+            # 9
+            halted = await budgets.charge(connection, batch, taken.settled, self._budget)
+        return Receipt(taken.settled.totals(), taken.customers, taken.changes, halted)
+
+    async def halts(self, partitions: Iterable[Partition]) -> Mapping[Partition, Halt]:
+        async with transaction(self._engine) as connection:
+            return await budgets.halts(connection, partitions)
+
+    async def resume(self, partitions: Iterable[Partition] | None) -> Mapping[Partition, Halt | None]:
+        async with transaction(self._engine) as connection:
+            return await budgets.resume(connection, partitions)
 
     async def _take_in(self, connection: AsyncConnection, readings: Sequence[Reading], now: datetime) -> _TakenIn:
         """Steps 1 to 6: everything but the rejects and the counters."""

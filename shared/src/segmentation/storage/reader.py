@@ -30,6 +30,7 @@ from segmentation.ledger import (
 from segmentation.metrics import Metrics
 from segmentation.outcomes import Outcome, Partition
 from segmentation.storage.assessed import load_buckets, load_decision_columns, load_snapshots
+from segmentation.storage.budgets import halt_from_row
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library
 from segmentation.storage.workers import LIVES, load_workers
@@ -200,7 +201,9 @@ class PostgresReader:
         return IngestStatus(
             as_of=as_of,
             partitions=[
-                PartitionStatus(Partition(row.topic, row.number), row.next_offset, row.end_offset, row.worker)
+                PartitionStatus(
+                    Partition(row.topic, row.number), row.next_offset, row.end_offset, row.worker, halt_from_row(row)
+                )
                 for row in rows
             ],
             workers=workers,

@@ -64,6 +64,13 @@ partitions = Table(
     Column("new_customers", BigInteger, nullable=False, server_default="0", comment="first heard of here"),
     Column("last_applied_at", _MOMENT),
     Column("unsettled_since", _MOMENT, comment="since when the tiers have not covered an event applied here"),
+    Column("recent_messages", Integer, nullable=False, server_default="0", comment="remembered by the reject budget"),
+    Column("recent_rejects", LargeBinary, nullable=False, server_default="", comment="a bit for each, latest lowest"),
+    Column("reject_run", Integer, nullable=False, server_default="0", comment="the last so many were rejected"),
+    Column("halted_at", _MOMENT, comment="since when it stands still; null while it does not"),
+    Column("halted_offset", BigInteger, comment="of the last message before the halt"),
+    Column("halted_because", Text, comment="what was too many"),
+    Column("halted_reasons", JSONB, comment="[reason, rejects] of those, the most frequent first"),
     postgresql_with={"fillfactor": "50"},
 )
 
