@@ -25,7 +25,7 @@ from tests.support.builders import (
     an_order,
     as_message,
 )
-from tests.support.ledgers import DEFAULT_POLICY, TOPIC
+from tests.support.ledgers import DEFAULT_POLICY, TOPIC, rates_of
 from tests.support.oracle import Message
 
 from segmentation.fields import CustomerId
@@ -564,8 +564,10 @@ async def test_the_status_has_exactly_the_shape_of_the_contract(api: Api) -> Non
         "as_of": "2026-11-22",
         "lag": 4,
         "partitions": [
-            {"topic": TOPIC, "partition": 0, "next_offset": 4, "end_offset": 4, "lag": 0, "worker": "worker-1"},
-            {"topic": TOPIC, "partition": 1, "next_offset": 1, "end_offset": 5, "lag": 4, "worker": "worker-1"},
+            {"topic": TOPIC, "partition": 0, "next_offset": 4, "end_offset": 4, "lag": 0, "worker": "worker-1"}
+            | {"halted": None},
+            {"topic": TOPIC, "partition": 1, "next_offset": 1, "end_offset": 5, "lag": 4, "worker": "worker-1"}
+            | {"halted": None},
         ],
         "workers": [{"worker": "worker-1", "waiting_for": []}],
         "events": {"applied": 2, "duplicate": 1, "rejected": 1, "suppressed": 1},
@@ -598,6 +600,36 @@ async def test_a_worker_long_dead_is_forgotten(api: Api) -> None:
     await api.store.rows("UPDATE workers SET seen_at = seen_at - interval '61 minutes' RETURNING owner")
     await api.store.ledger.beat(owner="alive", waiting_for=[])
     assert [each["worker"] for each in (await api.read("/ingest/status"))["workers"]] == ["alive"]
+
+
+async def test_a_halted_partition_is_shown_with_its_reasons_and_its_remedy(api: Api) -> None:
+    """In the status, and as a figure; what was rejected is in the quarantine, and a replay leaves the halt alone."""
+
+    async def halted_partitions() -> str:
+        return next(line for line in (await api.ask("/metrics")).text.splitlines() if line.startswith(name))
+
+    name = "tierline_ingest_halted_partitions "
+    early = as_message(order_of("C-1", "1.00") | {"currency": "USD"})
+    await api.worker.read([as_message(order_of("C-0", "1.00")), *[Message(b"{")] * 498, early])
+    assert await halted_partitions() == f"{name}0.0"
+    assert (await api.worker.read([Message(b"")])).halted
+    assert await halted_partitions() == f"{name}1.0"
+    (partition,) = (await api.read("/ingest/status"))["partitions"]
+    halted = partition["halted"]
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", halted.pop("at"))
+    assert halted == {
+        "offset": 500,
+        "detail": "500 messages in a row were rejected; 500 are too many.",
+        "reasons": {"invalid_json": 498, "empty": 1, "unknown_currency": 1},
+        "remedy": f"Mend what sends or reads these messages, then run `ingest-worker resume {TOPIC}/0`, "
+        "then replay what was rejected.",
+    }
+    await api.store.add_rates(rates_of([("USD", "2020-01-01", "7")]))
+    (letter,) = (await api.read("/dead-letters?reason=unknown_currency"))["dead_letters"]
+    replayed = await api.client.post(f"/dead-letters/{letter['id']}/replay")
+    assert replayed.json()["outcome"] == "applied"
+    (partition,) = (await api.read("/ingest/status"))["partitions"]
+    assert partition["halted"]["offset"] == 500
 
 
 async def test_the_status_before_the_first_message(api: Api) -> None:

@@ -38,7 +38,8 @@ from tests.support.ledgers import (
 )
 from tests.support.oracle import Message, Oracle, Setting
 
-from segmentation.errors import PartitionLost
+from segmentation.budget import DEFAULT_BUDGET, RejectBudget
+from segmentation.errors import PartitionLost, RejectBudgetExceeded
 from segmentation.fields import CustomerId
 from segmentation.ledger import Batch, Claim, PartitionProgress, Place
 from segmentation.outcomes import Partition
@@ -60,10 +61,10 @@ async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
 def make(request: pytest.FixtureRequest, engine: AsyncEngine) -> Make:
     """Makes an empty ledger of one kind."""
 
-    async def make(*, policy: str = DEFAULT_POLICY, **setting: Any) -> Store:
+    async def make(*, policy: str = DEFAULT_POLICY, budget: RejectBudget = DEFAULT_BUDGET, **setting: Any) -> Store:
         if request.param == "memory":
-            return await in_memory(Setting(**setting), policy)
-        return await in_postgres(engine, Setting(**setting), policy)
+            return await in_memory(Setting(**setting), policy, budget)
+        return await in_postgres(engine, Setting(**setting), policy, budget)
 
     return make
 
@@ -336,6 +337,146 @@ async def test_a_currency_counts_once_its_rate_is_loaded(make: Make) -> None:
     await worker.read([dollars, as_message(a_return(currency="JPY", amount=1))])
     window = (await metrics_of(store, "C-1") or {})["windows"]["365d"]
     assert (window["gross_revenue"], window["returned_amount"]) == ("14.00", "0.05")
+
+
+# --- reject budgets -------------------------------------------------------------------------------------------------
+
+THREE = RejectBudget(consecutive=3, window=10)
+BAD, FUTURE = Message(b"{"), as_message(an_order(occurred_at="2100-01-01T00:00:00Z"))
+
+
+def good(number: int) -> Message:
+    return order_of(f"C-{number}", "1")
+
+
+async def halted_at(store: Store) -> dict[int, int]:
+    """The partitions that stand halted, and the message after which they do."""
+    return {row.partition.number: row.halt.offset for row in (await store.status(now=NOW)).partitions if row.halt}
+
+
+async def test_a_batch_that_goes_on_beyond_the_budget_leaves_nothing_and_says_where_to_cut_it(make: Make) -> None:
+    """Of each partition the first message that may not be recorded."""
+    store = await make(budget=THREE)
+    worker = Worker(store)
+    batch = worker.batch(
+        [good(1), BAD, good(2), BAD, good(3), BAD, good(4), BAD, BAD, BAD],
+        partitions=(0, 1),
+        claims=await store.ledger.claim([P0, P1], owner=worker.owner),
+    )
+    before = await everything(store)
+    with pytest.raises(RejectBudgetExceeded) as exceeded:
+        await worker.record(batch)
+    assert exceeded.value.stops == {P1: 3}
+    assert await everything(store) == before
+
+
+@pytest.mark.parametrize("sizes", [(5,), (1, 1, 1, 1, 1), (4, 1), (2, 3)])
+async def test_a_partition_halts_with_the_message_that_exceeds_its_budget(make: Make, sizes: tuple[int, ...]) -> None:
+    """However messages are cut into batches; the receipt and the status say so, with the reasons."""
+    store = await make(budget=THREE)
+    worker = Worker(store)
+    told = iter([BAD, good(1), BAD, FUTURE, BAD])
+    receipts = [await worker.read([next(told) for _ in range(size)]) for size in sizes]
+    assert [set(receipt.halted) for receipt in receipts] == [*[set()] * (len(sizes) - 1), {P0}]
+    (row,) = (await store.status(now=NOW)).partitions
+    assert row.halt is not None
+    assert (row.halt.offset, row.next_offset) == (4, 5)
+    assert row.halt.sentence == "3 messages in a row were rejected; 3 are too many"
+    assert list(row.halt.reasons.items()) == [("invalid_json", 2), ("future", 1)]
+    assert await store.ledger.halts([P0, P1]) == {P0: row.halt}
+
+
+async def test_more_than_the_share_of_a_window_halts(make: Make) -> None:
+    """What was seen before counts, from however many batches; only rejects do."""
+    store = await make(budget=THREE)
+    await store.suppress(CustomerId("gone"))
+    worker = Worker(store)
+    erased = as_message(a_complaint(customer_id="gone"))
+    await worker.read([good(1), good(1), erased, good(2), BAD, BAD])
+    await worker.read([good(3), BAD, BAD, good(4), BAD])
+    assert await halted_at(store) == {}
+    assert (await worker.read([BAD])).halted
+    (row,) = (await store.status(now=NOW)).partitions
+    assert row.halt is not None
+    assert row.halt.sentence == "6 of the last 10 messages were rejected; more than 5 are too many"
+    assert await counts(store) == {"applied": 4, "duplicate": 1, "rejected": 6, "suppressed": 1}
+
+
+async def test_every_claim_of_a_halted_partition_says_so(make: Make) -> None:
+    """Neither a restart nor a new owner lets it go on; the other partitions do."""
+    store = await make(budget=THREE)
+    worker = Worker(store)
+    await worker.read([BAD, good(1)] * 3, partitions=(0, 1))
+    for owner in ("a", "b"):
+        claims = await store.ledger.claim([P0, P1], owner=owner)
+        halt = claims[P0].halt
+        assert halt is not None
+        assert (claims[P0].next_offset, halt.offset) == (3, 2)
+        assert claims[P1].halt is None
+
+
+async def test_nothing_of_a_halted_partition_is_recorded(make: Make) -> None:
+    """Not even good messages; only an empty batch may pass what carries none."""
+    store = await make(budget=THREE)
+    worker = Worker(store)
+    await worker.read([BAD] * 3)
+    before = await everything(store)
+    batch = worker.batch([good(1), good(2)], claims=worker.claims)
+    with pytest.raises(RejectBudgetExceeded) as exceeded:
+        await worker.record(batch)
+    assert exceeded.value.stops == {P0: 3}
+    assert await everything(store) == before
+
+
+async def test_what_is_resumed_goes_on_where_it_stood_with_a_budget_of_its_own(make: Make) -> None:
+    """Nothing is lost or counted twice, and what still is wrong halts it again, from the beginning of a budget."""
+    store = await make(budget=THREE)
+    worker = Worker(store)
+    await worker.read([good(1), BAD, BAD, BAD])
+    halt = (await store.ledger.halts([P0]))[P0]
+    assert await store.ledger.resume([P0]) == {P0: halt}
+    assert await store.ledger.halts([P0]) == {}
+    assert (await store.ledger.claim([P0], owner=worker.owner))[P0].halt is None
+    worker.claims = dict(await store.ledger.claim([P0], owner=worker.owner))
+    assert worker.claims[P0].next_offset == 4
+    # Of the window before, 3 of 4 were rejects: more than half would be too many now.
+    receipt = await worker.read([BAD, BAD, good(2), BAD, BAD, good(3), good(4), good(5), good(6), BAD])
+    assert not receipt.halted
+    assert await counts(store) == {"applied": 6, "duplicate": 0, "rejected": 8, "suppressed": 0}
+    assert (await worker.read([BAD, BAD])).halted
+    assert await halted_at(store) == {0: 15}
+
+
+async def test_all_that_stand_halted_are_resumed_at_once(make: Make) -> None:
+    store = await make(budget=THREE)
+    await Worker(store).read([BAD, good(1), BAD] * 3, partitions=(0, 1, 2))
+    assert set(await halted_at(store)) == {0, 2}
+    resumed = await store.ledger.resume(None)
+    assert {partition.number for partition in resumed} == {0, 2}
+    assert all(resumed.values())
+    assert await store.ledger.resume(None) == {}
+
+
+async def test_what_does_not_stand_halted_is_not_resumed(make: Make) -> None:
+    """It says which partition is merely going on and which is unknown; the budget of neither begins anew."""
+    store = await make(budget=THREE)
+    worker = Worker(store)
+    await worker.read([BAD, BAD])
+    assert await store.ledger.resume([P0, P1]) == {P0: None}
+    assert (await worker.read([BAD])).halted
+
+
+async def test_budgets_of_several_partitions_in_one_batch_are_each_their_own(make: Make) -> None:
+    store = await make(budget=THREE)
+    worker = Worker(store)
+    batch = worker.batch(
+        [BAD, BAD, BAD, good(1), BAD, BAD, BAD, BAD],
+        partitions=(0, 1),
+        claims=await store.ledger.claim([P0, P1], owner=worker.owner),
+    )
+    with pytest.raises(RejectBudgetExceeded) as exceeded:
+        await worker.record(batch)
+    assert exceeded.value.stops == {P0: 3}
 
 
 # --- what counts ----------------------------------------------------------------------------------------------------

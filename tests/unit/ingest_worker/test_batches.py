@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.support.builders import a_complaint, as_message
 
-from ingest_worker.batches import assemble
+from ingest_worker.batches import assemble, cut
 from segmentation.envelopes import Headers
 from segmentation.events import ComplaintRaised, Reject, RejectReason
 from segmentation.ledger import Batch, Claim, PartitionProgress
@@ -146,3 +146,20 @@ def test_partitions_are_told_apart() -> None:
         ONE: PartitionProgress(claims[ONE], 6, 9),
         OTHER: PartitionProgress(claims[OTHER], 3, 3),
     }
+
+
+def test_a_batch_that_is_cut_is_the_one_that_would_have_been_read_up_to_there() -> None:
+    """The other partitions keep all that they have."""
+    records = {ONE: [Polled(5), Polled(7), Polled(9)], OTHER: [Polled(1), Polled(2)]}
+    claims = {ONE: Claim(3, 5), OTHER: Claim(8, 1)}
+    ends = {ONE: 90, OTHER: 91}
+    whole = assemble(records, claims, {ONE: 10, OTHER: 3}, ends)
+    assert cut(whole, {ONE: 9}) == assemble(records | {ONE: [Polled(5), Polled(7)]}, claims, {ONE: 9, OTHER: 3}, ends)
+
+
+def test_a_partition_of_which_nothing_is_left_has_no_part_in_a_batch() -> None:
+    whole = assemble({ONE: [Polled(5)], OTHER: [Polled(1)]}, {ONE: Claim(3, 5), OTHER: Claim(8, 1)}, {}, {})
+    batch = cut(whole, {ONE: 5})
+    assert read(batch) == [(OTHER, 1)]
+    assert set(batch.progress) == {OTHER}
+    assert cut(batch, {OTHER: 1}) == Batch([], {})

@@ -14,6 +14,7 @@ from ingest_worker import __main__ as worker
 from ingest_worker import commands, telemetry, wiring
 from ingest_worker.settings import WorkerSettings
 from segmentation.errors import RatesInvalid, SettingInvalid, StoreUnavailable
+from segmentation.outcomes import Partition
 from segmentation.settings import HouseSettings
 
 SECRET: Final = "s3cr3t-words"
@@ -38,7 +39,13 @@ def ended(*arguments: str) -> object:
 
 @pytest.mark.parametrize(
     ("subcommand", "names"),
-    [("run", WORKER_NAMES), ("load-rates", HOUSE_NAMES), ("snapshot", HOUSE_NAMES), ("reposition", HOUSE_NAMES)],
+    [
+        ("run", WORKER_NAMES),
+        ("load-rates", HOUSE_NAMES),
+        ("snapshot", HOUSE_NAMES),
+        ("resume", HOUSE_NAMES),
+        ("reposition", HOUSE_NAMES),
+    ],
 )
 def test_the_help_of_each_subcommand_names_its_settings(
     capsys: pytest.CaptureFixture[str], subcommand: str, names: list[str]
@@ -53,7 +60,7 @@ def test_the_help_of_each_subcommand_names_its_settings(
 def test_the_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended("--help") == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in ("run", "load-rates", "snapshot", "reposition"))
+    assert all(name in text for name in ("run", "load-rates", "snapshot", "resume", "reposition"))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +74,15 @@ def test_the_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> N
         ("reposition",),
         ("reposition", "--to"),
         ("reposition", "--to", "latest"),
+        ("resume",),
+        ("resume", "orders"),
+        ("resume", "orders/"),
+        ("resume", "/3"),
+        ("resume", "orders/-1"),
+        ("resume", "orders/٣"),
+        ("resume", "orders/2147483648"),
+        ("resume", "orders/0", "orders/1"),
+        ("resume", "orders/0", "--all"),
     ],
 )
 def test_what_is_no_command_is_said_with_the_usage(
@@ -86,11 +102,22 @@ def test_each_subcommand_does_what_it_is_named_for(
     async def reposition(settings: HouseSettings) -> str:
         return f"repositioned in {settings.business_timezone}"
 
+    async def resume(_: HouseSettings, partition: Partition | None) -> str:
+        return f"resumed {partition and tuple(partition)}"
+
     monkeypatch.setattr(commands, "load_rates", load_rates)
     monkeypatch.setattr(commands, "reposition", reposition)
+    monkeypatch.setattr(commands, "resume", resume)
     worker.main(["load-rates", "some/rates.csv"])
     worker.main(["reposition", "--to", "earliest"])
-    assert capsys.readouterr().out == "rates of some/rates.csv for CNY\nrepositioned in UTC\n"
+    worker.main(["resume", "logistics.orders/3"])
+    worker.main(["resume", "--all"])
+    assert capsys.readouterr().out.splitlines() == [
+        "rates of some/rates.csv for CNY",
+        "repositioned in UTC",
+        "resumed ('logistics.orders', 3)",
+        "resumed None",
+    ]
 
 
 @pytest.mark.parametrize("error", [SettingInvalid("X is 1: 2"), RatesInvalid("line 3"), StoreUnavailable("is away")])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import ssl
+from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from ingest_worker.settings import WorkerSettings
+from segmentation.budget import DEFAULT_BUDGET, RejectBudget
 from segmentation.errors import SettingInvalid
 from segmentation.settings import HouseSettings, help_text
 
@@ -53,6 +55,10 @@ BAD: Final = [
     ("WORKER_HTTP_PORT", "http"),
     ("WORKER_HTTP_HOST", "example.com"),
     ("WORKER_HTTP_HOST", "127.0.0.1:80"),
+    *[(f"REJECT_BUDGET_{name}", value) for name in ("CONSECUTIVE", "WINDOW") for value in ("0", "-1", "1.5", "half")],
+    ("REJECT_BUDGET_CONSECUTIVE", "1000001"),
+    ("REJECT_BUDGET_WINDOW", "10001"),
+    *[("REJECT_BUDGET_SHARE", value) for value in ("0", "-0.1", "1.01", "50 %", "NaN", "Infinity")],
 ]
 
 
@@ -84,6 +90,7 @@ def test_what_is_not_set_has_the_documented_default() -> None:
     assert (settings.base_currency, settings.business_timezone, settings.clock) == ("CNY", "UTC", "system")
     assert settings.security == {"security_protocol": "PLAINTEXT"}
     assert settings.policy_file is None
+    assert settings.reject_budget == DEFAULT_BUDGET
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
@@ -137,11 +144,23 @@ def test_an_empty_setting_is_not_set(environment: pytest.MonkeyPatch, name: str)
         ("WORKER_HTTP_HOST", "0.0.0.0"),
         ("WORKER_HTTP_HOST", "::1"),
         ("WORKER_HTTP_HOST", "localhost"),
+        ("REJECT_BUDGET_CONSECUTIVE", "1"),
+        ("REJECT_BUDGET_CONSECUTIVE", "1000000"),
+        ("REJECT_BUDGET_WINDOW", "1"),
+        ("REJECT_BUDGET_WINDOW", "10000"),
+        ("REJECT_BUDGET_SHARE", "0.000001"),
+        ("REJECT_BUDGET_SHARE", "1"),
     ],
 )
 def test_settings_at_their_limits_are_taken(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     environment.setenv(name, value)
     WorkerSettings.load()
+
+
+def test_a_share_is_taken_exactly(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("REJECT_BUDGET_SHARE", "0.1")
+    environment.setenv("REJECT_BUDGET_WINDOW", "10")
+    assert WorkerSettings.load().reject_budget == RejectBudget(window=10, share=Fraction(1, 10))
 
 
 def test_one_topic_may_carry_everything(environment: pytest.MonkeyPatch) -> None:

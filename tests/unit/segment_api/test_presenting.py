@@ -15,6 +15,7 @@ from segmentation.ledger import (
     Answer,
     Answers,
     DeadLetter,
+    Halt,
     IngestStatus,
     PartitionStatus,
     TierOverview,
@@ -187,6 +188,23 @@ def test_the_lag_is_the_messages_not_read_over_all_partitions() -> None:
         (0, 0, 0),
     ]
     assert (shown.clock, shown.lag, shown.events.applied, shown.last_applied_at) == ("event", 8, 2**40, None)
+
+
+def test_a_halted_partition_says_since_when_why_and_what_to_do() -> None:
+    halt = Halt(datetime(2026, 3, 1, 12, tzinfo=UTC), 9, "500 messages in a row were rejected", {"schema": 500})
+    partition = PartitionStatus(Partition("logistics.orders", 3), 10, 90, "worker-1", halt)
+    status = IngestStatus(
+        DAY, [partition], dict.fromkeys(Outcome, 0), 0, None, tiers_current=False, last_applied_at=None
+    )
+    (shown,) = presenting.present_status(status, "event").partitions
+    assert shown.model_dump(mode="json")["halted"] == {
+        "at": "2026-03-01T12:00:00.000Z",
+        "offset": 9,
+        "detail": "500 messages in a row were rejected.",
+        "reasons": {"schema": 500},
+        "remedy": "Mend what sends or reads these messages, then run `ingest-worker resume logistics.orders/3`, "
+        "then replay what was rejected.",
+    }
 
 
 # --- dead letters ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,10 @@ from ingest_worker import commands, telemetry, wiring
 from ingest_worker.settings import WorkerSettings
 from segmentation.errors import SegmentationError
 from segmentation.events import RejectReason
+from segmentation.outcomes import Partition
 from segmentation.settings import HouseSettings, help_text
+
+_GREATEST_PARTITION = 2**31 - 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             case "snapshot":
                 with _interrupted("no longer waiting; the full snapshot stays asked for"):
                     print(asyncio.run(commands.snapshot(HouseSettings.load(), wait=not chosen.no_wait)))
+            case "resume":
+                print(asyncio.run(commands.resume(HouseSettings.load(), chosen.partition)))
             case _:
                 print(asyncio.run(commands.reposition(HouseSettings.load())))
     except SegmentationError as error:
@@ -101,6 +106,21 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     snapshot.add_argument("--no-wait", action="store_true", help="ask for it and return at once")
+    resume = subcommands.add_parser(
+        "resume",
+        help="let a partition go on that halted because too much of it was rejected",
+        description="Lets a halted partition go on after the message at which its reject budget was exceeded, with a "
+        "budget that begins anew; a running worker picks it up within seconds. The usual cure: mend the deploy, "
+        "resume, then read what was rejected again with `ingest-worker replay --reason ...`. Whatever is still wrong "
+        "halts the partition again.",
+        epilog=f"settings, from the environment:\n{help_text(HouseSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    where = resume.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "partition", type=_partition, nargs="?", metavar="TOPIC/PARTITION", help="such as logistics.orders/3"
+    )
+    where.add_argument("--all", action="store_true", help="every partition that stands halted")
     reposition = subcommands.add_parser(
         "reposition",
         help="read every partition from its beginning, after the broker began anew",
@@ -112,6 +132,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     reposition.add_argument("--to", choices=["earliest"], required=True, help="where reading begins")
     return parser
+
+
+def _partition(text: str) -> Partition:
+    topic, _, number = text.rpartition("/")
+    if not topic or not number.isascii() or not number.isdigit() or int(number) > _GREATEST_PARTITION:
+        raise argparse.ArgumentTypeError(f"{text!r}: TOPIC/PARTITION is expected, such as logistics.orders/3")
+    return Partition(topic, int(number))
 
 
 if __name__ == "__main__":

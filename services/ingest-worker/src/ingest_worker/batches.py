@@ -2,10 +2,11 @@
 
 Laws: a record below the claimed offset was recorded before and is left out; offsets may have gaps
 (transaction markers, compaction), so nothing expects them to be contiguous; a partition without a
-claim has no part in a batch.
+claim has no part in a batch. A batch that is cut somewhere is the one that would have been read up to there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from segmentation.envelopes import Headers
@@ -73,3 +74,18 @@ def lanes(
     for partition, claim in claims.items():
         by_lane.setdefault(partition.number % 2 if many else 0, {})[partition] = claim
     return list(by_lane.values())
+
+
+def cut(batch: Batch, stops: Mapping[Partition, int]) -> Batch:
+    """The batch without what some partitions hold from an offset on; one of which nothing is left has no part in it."""
+    readings = [
+        reading
+        for reading in batch.readings
+        if reading.delivery.partition not in stops or reading.delivery.offset < stops[reading.delivery.partition]
+    ]
+    progress = dict(batch.progress)
+    for partition, stop in stops.items():
+        reached = progress.pop(partition)
+        if stop > (reached.claim.next_offset or 0):
+            progress[partition] = replace(reached, next_offset=stop)
+    return Batch(readings, progress)

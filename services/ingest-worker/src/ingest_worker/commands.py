@@ -1,4 +1,4 @@
-"""What an operator does by hand: load exchange rates, replay rejects, have a full snapshot, begin a broker anew."""
+"""What an operator does by hand: load rates, replay rejects, resume, have a full snapshot, begin a broker anew."""
 
 import asyncio
 import sys
@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from segmentation.errors import RatesInvalid
+from segmentation.errors import NotHalted, RatesInvalid
 from segmentation.ledger import FullSnapshot, Quarantine
 from segmentation.money import parse_rates
+from segmentation.outcomes import Partition
 from segmentation.settings import HouseSettings
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
@@ -94,6 +95,33 @@ def _told(snapshot: FullSnapshot) -> str:
     if snapshot.begun_at is None:
         return f"Full snapshot {snapshot.id} is asked for; a running worker begins it within seconds ..."
     return f"Full snapshot {snapshot.name}: {snapshot.customers} customers ..."
+
+
+async def resume(settings: HouseSettings, partition: Partition | None) -> str:
+    """Lets a halted partition go on, or all of them for None; returns what was done, a line for each.
+
+    Raises:
+        NotHalted: it does not stand halted, or none does.
+    """
+    engine = create_engine(settings.database_url.get_secret_value(), application_name="resume", pool_size=1)
+    try:
+        await foundation.open_house(engine, settings.house)
+        found = await PostgresLedger(engine, settings.house).resume(None if partition is None else [partition])
+    finally:
+        await engine.dispose()
+    if partition is None and not found:
+        raise NotHalted("no partition stands halted; there is nothing to resume")
+    if partition is not None and found.get(partition) is None:
+        why = "does not stand halted" if partition in found else "was never read by a worker"
+        raise NotHalted(
+            f"{partition.topic}/{partition.number} {why}; GET /ingest/status shows which partitions stand halted"
+        )
+    return "\n".join(
+        f"{each.topic}/{each.number} goes on after offset {halt.offset}, where it had halted because {halt.sentence}. "
+        "Its reject budget begins anew."
+        for each, halt in found.items()
+        if halt is not None
+    )
 
 
 async def reposition(settings: HouseSettings) -> str:

@@ -29,6 +29,7 @@ class Part(enum.StrEnum):
     KEEPER = "keeper"
     RELAY = "relay"
     HEARTBEAT = "heartbeat"
+    BUDGET = "budget"
 
 
 class Awaited(enum.StrEnum):
@@ -43,6 +44,8 @@ class Awaited(enum.StrEnum):
     """The broker does not have the offset that the ledger wants: an operator decides."""
     MESSAGES = "messages"
     """The broker has some and the client does not bring them: the session is rebuilt."""
+    RESUME = "resume"
+    """Partitions stand halted by their reject budget: an operator decides."""
     REPAIR = "repair"
     """Something happened that nobody foresaw."""
 

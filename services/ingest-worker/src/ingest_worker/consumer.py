@@ -4,7 +4,8 @@ Laws: the ledger, not the broker, knows how far each partition was read; every a
 partitions there and seeks; nothing is polled past a batch that was not recorded. While the database is
 away nothing is polled at all, and every partition is claimed anew before it is. Whatever else goes
 wrong ends the session, and the next one begins like a fresh start: one path for a crash, a
-rebalance, a broker or a database that was away, a client that fell silent.
+rebalance, a broker or a database that was away, a client that fell silent. A partition that stands
+halted is claimed and not read; the others go on.
 """
 
 import asyncio
@@ -25,15 +26,15 @@ from aiokafka.errors import (
 )
 
 from ingest_worker import telemetry
-from ingest_worker.batches import assemble, lanes
+from ingest_worker.batches import assemble, cut, lanes
 from ingest_worker.condition import Awaited, Condition, Obstacle, Part, awaited_after
 from ingest_worker.lenient import read_leniently
 from ingest_worker.settings import WorkerSettings
 from ingest_worker.telemetry import Metrics
 from ingest_worker.waiting import Backoff, pause
 from ingest_worker.watchdog import Watchdog
-from segmentation.errors import PartitionLost, StoreUnavailable
-from segmentation.ledger import Claim, Ledger
+from segmentation.errors import PartitionLost, RejectBudgetExceeded, StoreUnavailable
+from segmentation.ledger import Batch, Claim, Halt, Ledger, Receipt
 from segmentation.outcomes import Partition
 
 _POLL_MILLISECONDS = 200
@@ -44,6 +45,8 @@ _BROKER_AWAY_SECONDS = 60.0  # the client reconnects by itself, but a new one al
 _JOIN_SECONDS = 120.0  # the group gives its members ten seconds
 _HOLD_SECONDS = 30.0  # a restart of the database takes less; after that, others shall try who may reach it
 _CLAIM_SECONDS = 0.05
+_ASK_HALTS_SECONDS = 2.0
+_PAGE_SECONDS = 60.0
 _METADATA_MILLISECONDS = 10_000  # a topic or partition that is new is consumed this soon
 _FETCH_BYTES = 8 * 1024 * 1024
 
@@ -118,6 +121,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._missing: list[str] = []
         self._held_since: float | None = None
         self._claims: dict[Partition, Claim] = {}
+        """Of the partitions that are read."""
+        self._halts: dict[Partition, Halt] = {}
         self._claiming = asyncio.Event()
         self._recording = asyncio.Lock()
         self._consumer = AIOKafkaConsumer(
@@ -136,9 +141,15 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             **settings.security,
         )
 
+    @property
+    def halts(self) -> Mapping[Partition, Halt]:
+        """The partitions held and not read, because their reject budget was exceeded."""
+        return self._halts
+
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         for topic_partition in revoked:
             self._claims.pop(Partition(*topic_partition), None)
+            self._halts.pop(Partition(*topic_partition), None)
         self._joined = False
         self._condition.waits(Part.CONSUMER, Awaited.PARTITIONS, "the consumer group gives the partitions out anew")
         # Hand over between batches. The loop never holds this lock while it polls, so neither waits for ever.
@@ -159,7 +170,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._ledger.claim((), owner=self._owner)
             await self._consumer.start()
             async with asyncio.TaskGroup() as group:
-                beside = [group.create_task(self._note_ends()), group.create_task(self._watch())]
+                beside = [group.create_task(task()) for task in (self._note_ends, self._watch, self._watch_halts)]
                 await self._poll()
                 for task in beside:
                     task.cancel()
@@ -168,6 +179,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             self._condition.holds({})
             self._condition.works(Part.WATCHDOG)
+            self._condition.works(Part.BUDGET)
             await self._consumer.stop()
 
     async def _poll(self) -> None:
@@ -236,22 +248,40 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition, topic_partition in assigned.items():
             claim = claims[partition]
             position = first[topic_partition] if claim.next_offset is None else claim.next_offset
+            self._consumer.seek(topic_partition, position)
+            if claim.halt is not None:
+                # Out of range or not: that is told when it is resumed, and stops nobody until then.
+                self._consumer.pause(topic_partition)
+                continue
+            if partition in self._halts:
+                self._consumer.resume(topic_partition)
             if not first[topic_partition] <= position <= end[topic_partition]:
                 raise PositionOutOfRange(
                     f"{partition.topic}/{partition.number}: the ledger wants offset {position}, the broker has "
                     f"{first[topic_partition]} to {end[topic_partition]}; restore the broker, or accept what is lost "
                     "and run `ingest-worker reposition --to earliest`"
                 )
-            self._consumer.seek(topic_partition, position)
-        self._claims = claims
-        self._watchdog.begin(claims)
+        self._claims = {partition: claim for partition, claim in claims.items() if claim.halt is None}
+        self._watchdog.begin(self._claims)
+        before, self._halts = self._halts, {at: claim.halt for at, claim in claims.items() if claim.halt is not None}
+        for partition, halt in self._halts.items():
+            if partition not in before:
+                _page(partition, halt)
+        self._note_halts()
         await self._ledger.note_ends(
             {partition: end[topic_partition] for partition, topic_partition in assigned.items()}, owner=self._owner
         )
         self._joined = True
         self._note_lags({partition: end[topic_partition] for partition, topic_partition in assigned.items()})
-        telemetry.say("partitions.claimed", partitions=len(claims), owner=self._owner)
+        telemetry.say("partitions.claimed", partitions=len(claims), halted=len(self._halts), owner=self._owner)
         self._note_topics(await self._consumer.topics())
+
+    def _note_halts(self) -> None:
+        if self._halts:
+            places = ", ".join(f"{partition.topic}/{partition.number}" for partition in sorted(self._halts))
+            self._condition.waits(Part.BUDGET, Awaited.RESUME, f"halted: {places}; see `ingest-worker resume --help`")
+        else:
+            self._condition.works(Part.BUDGET)
 
     def _note_topics(self, there: Collection[str]) -> None:
         missing = sorted(set(self._topics) - set(there))
@@ -276,7 +306,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             return {}
         began = _monotonic()
         try:
-            receipt = await self._ledger.record(batch, owner=self._owner, now=self._now())
+            batch, receipt = await self._within_budgets(batch)
         except PartitionLost as lost:
             held = {Partition(*topic_partition) for topic_partition in self._consumer.assignment()}
             if lost.partitions & held:
@@ -285,6 +315,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             telemetry.say("batch.dropped", lost=str(lost))
             self._claims.clear()
             self._claiming.set()
+            return {}
+        if receipt is None:
             return {}
         self._backoff.reset()
         self._metrics.batches.inc()
@@ -302,6 +334,22 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             **{outcome.value: count for outcome, count in receipt.counts.items()},
         )
         return {partition: progress.next_offset for partition, progress in batch.progress.items()}
+
+    async def _within_budgets(self, batch: Batch) -> tuple[Batch, Receipt | None]:
+        """Records as much of a batch as its partitions may have; None where there is nothing to record."""
+        while batch.progress:
+            try:
+                receipt = await self._ledger.record(batch, owner=self._owner, now=self._now())
+            except RejectBudgetExceeded as exceeded:
+                telemetry.say("batch.cut", stops=str(exceeded))
+                batch = cut(batch, {Partition(*place): stop for place, stop in exceeded.stops.items()})
+                # The client is further than the ledger will be: a new claim takes it back, or lets it stand still.
+                self._claiming.set()
+                continue
+            if receipt.halted:
+                self._claiming.set()
+            return batch, receipt
+        return batch, None
 
     async def _acknowledge(self, next_offsets: Mapping[Partition, int]) -> None:
         """Mirrors the ledger's offsets at the broker, for whoever watches the group; best effort."""
@@ -376,6 +424,29 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             at=_monotonic(),
         )
 
+    async def _watch_halts(self) -> None:
+        """Asks whether halted partitions may go on, and says again and again that they do not."""
+        loop = asyncio.get_running_loop()
+        page_at = loop.time() + _PAGE_SECONDS
+        while True:
+            await asyncio.sleep(_ASK_HALTS_SECONDS)
+            halted = list(self._halts)
+            if not halted:
+                continue
+            try:
+                still = await self._ledger.halts(halted)
+                if still.keys() != set(halted):
+                    self._claiming.set()
+                # Nothing is fetched of them, so nobody else hears where they end.
+                ends = await self._consumer.end_offsets([TopicPartition(*partition) for partition in still])
+                await self._ledger.note_ends({Partition(*at): end for at, end in ends.items()}, owner=self._owner)
+            except (StoreUnavailable, KafkaError):
+                continue  # met by the loop and by the watch, which know what to do
+            if loop.time() >= page_at:
+                page_at = loop.time() + _PAGE_SECONDS
+                for partition, halt in still.items():
+                    _page(partition, halt)
+
     async def _positions(self) -> dict[Partition, int]:
         """Where the client goes on: past the last record, and past what carries none (transaction markers)."""
         positions: dict[Partition, int] = {}
@@ -400,6 +471,20 @@ def _monotonic() -> float:
 
 def _partition(topic_partition: TopicPartition) -> Partition:
     return Partition(*topic_partition)
+
+
+def _page(partition: Partition, halt: Halt) -> None:
+    place = f"{partition.topic}/{partition.number}"
+    telemetry.page(
+        "partition.halted",
+        topic=partition.topic,
+        partition=partition.number,
+        offset=halt.offset,
+        since=halt.at,
+        because=halt.sentence,
+        reasons=halt.reasons,
+        remedy=f"mend what sends or reads these messages, then run `ingest-worker resume {place}`",
+    )
 
 
 def _first(failures: BaseExceptionGroup[Any]) -> BaseException:

@@ -2,11 +2,14 @@
 
 import ipaddress
 import re
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, FilePath, SecretStr, model_validator
 
+from segmentation.budget import RejectBudget
 from segmentation.settings import HouseSettings
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
@@ -74,6 +77,22 @@ class WorkerSettings(HouseSettings):
         allow_inf_nan=False,
         description="Hours between full snapshots on the topic of changes; 0 makes them on demand only.",
     )
+    reject_budget_consecutive: int = Field(
+        500, ge=1, le=1_000_000, description="A partition halts after so many rejected messages in a row."
+    )
+    reject_budget_window: int = Field(
+        1_000,
+        ge=1,
+        le=10_000,
+        description="How many of a partition's last messages REJECT_BUDGET_SHARE looks at; fewer are not judged.",
+    )
+    reject_budget_share: Decimal = Field(
+        Decimal("0.5"),
+        gt=0,
+        le=1,
+        description="A partition halts when more than this part of REJECT_BUDGET_WINDOW messages was rejected; "
+        "with 1 it never does so for its share.",
+    )
     policy_file: Path | None = Field(
         None, description="Policy to put in force at the start; the one shipped with Tierline where not set."
     )
@@ -105,6 +124,12 @@ class WorkerSettings(HouseSettings):
             if topic in self.topics:
                 raise ValueError(f"{name.upper()} is {topic}, which is read as well; choose another topic to write to")
         return self
+
+    @property
+    def reject_budget(self) -> RejectBudget:
+        """What each partition may have in rejects."""
+        share = Fraction(self.reject_budget_share)
+        return RejectBudget(self.reject_budget_consecutive, self.reject_budget_window, share)
 
     @property
     def topics(self) -> list[str]:

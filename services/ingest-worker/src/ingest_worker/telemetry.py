@@ -66,6 +66,11 @@ def warn(event: str, **fields: object) -> None:
     _log.warning(event, extra={"fields": fields})
 
 
+def page(event: str, **fields: object) -> None:
+    """Something stands still until a person acts; said again and again until then."""
+    _log.error(event, extra={"fields": fields})
+
+
 def alarm(event: str, **fields: object) -> None:
     """Something happened that nobody foresaw; with the trace of the exception at hand."""
     _log.exception(event, extra={"fields": fields})

@@ -80,7 +80,7 @@ async def _work(settings: WorkerSettings, listener: socket.socket | None) -> Non
         await foundation.open_house(engine, settings.house)
         version = await _activate_policy(engine, settings)
         telemetry.say("worker.started", owner=owner, topics=settings.topics, policy=version)
-        ledger = PostgresLedger(engine, settings.house)
+        ledger = PostgresLedger(engine, settings.house, settings.reject_budget)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         condition, metrics, watchdog = Condition(now=_now, monotonic=time.monotonic), Metrics(), Watchdog()

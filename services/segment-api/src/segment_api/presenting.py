@@ -15,6 +15,7 @@ from segmentation.ledger import (
     EventFate,
     FullSnapshot,
     IngestStatus,
+    PartitionStatus,
     Replay,
     TierOverview,
 )
@@ -130,6 +131,7 @@ def present_status(status: IngestStatus, clock: str) -> schemas.IngestAnswer:
                 end_offset=max(each.end_offset or 0, each.next_offset or 0),
                 lag=each.lag,
                 worker=each.worker,
+                halted=_present_halt(each),
             )
             for each in status.partitions
         ],
@@ -157,6 +159,20 @@ def present_full_snapshot(snapshot: FullSnapshot) -> schemas.FullSnapshotAnswer:
         begun_at=snapshot.begun_at,
         done_at=snapshot.done_at,
         customers=snapshot.customers,
+    )
+
+
+def _present_halt(status: PartitionStatus) -> schemas.HaltAnswer | None:
+    halt, (topic, number) = status.halt, status.partition
+    if halt is None:
+        return None
+    return schemas.HaltAnswer(
+        at=halt.at,
+        offset=halt.offset,
+        detail=f"{halt.sentence[:1].upper()}{halt.sentence[1:]}.",
+        reasons=dict(halt.reasons),
+        remedy="Mend what sends or reads these messages, then run "
+        f"`ingest-worker resume {topic}/{number}`, then replay what was rejected.",
     )
 
 

@@ -289,6 +289,16 @@ class TiersAnswer(BaseModel):
     pareto: list[ParetoPoint] = Field(description="Points of the curve, best customers first.")
 
 
+class HaltAnswer(BaseModel):
+    """Why a partition stands still, and how it goes on."""
+
+    at: Moment = Field(description="When it halted, by the machine's clock.")
+    offset: int = Field(description="Of the last message read before the halt.")
+    detail: str = Field(description="What was too many.")
+    reasons: dict[str, int] = Field(description="How many of those messages were rejected for which reason.")
+    remedy: str = Field(description="What to do.")
+
+
 class PartitionAnswer(BaseModel):
     """How far one partition was read."""
 
@@ -299,6 +309,9 @@ class PartitionAnswer(BaseModel):
     lag: int = Field(description="Messages not yet read.")
     worker: str | None = Field(
         description="Who reads it; null where nobody does, or who did has given no sign of life for ten seconds."
+    )
+    halted: HaltAnswer | None = Field(
+        description="Set where too many of its messages were rejected: nothing is read until an operator resumes it."
     )
 
 
@@ -383,6 +396,7 @@ class IngestAnswer(BaseModel):
                     "end_offset": 9244,
                     "lag": 0,
                     "worker": "host-a-4711-9f3c2e10",
+                    "halted": None,
                 }
             ],
             "workers": [

@@ -26,6 +26,11 @@ class Metrics:
             registry=self.registry,
         )
         self.lag = Gauge("tierline_ingest_lag_messages", "Messages not yet read.", registry=self.registry)
+        self.halted = Gauge(
+            "tierline_ingest_halted_partitions",
+            "Partitions that stand still until resumed, because too many of their messages were rejected.",
+            registry=self.registry,
+        )
         self.events = Gauge(
             "tierline_ingest_messages", "Messages read so far, by outcome.", ["outcome"], registry=self.registry
         )
@@ -37,6 +42,7 @@ class Metrics:
     def note(self, status: IngestStatus) -> None:
         """Takes over how ingestion stands."""
         self.lag.set(sum(each.lag for each in status.partitions))
+        self.halted.set(sum(each.halt is not None for each in status.partitions))
         for outcome, count in status.events.items():
             self.events.labels(outcome.value).set(count)
         self.customers.set(status.customers)
