@@ -93,9 +93,11 @@ async def test_500_rejects_in_a_row_halt_the_partition_and_no_other_until_it_is_
     assert said["because"] == "500 messages in a row were rejected; 500 are too many"
     assert f"ingest-worker resume {ill.topic}/0" in said["remedy"]
 
-    # a restart changes nothing: what comes elsewhere is read, what comes here waits and is seen to
-    assert worker.stop() == 0
+    # a rebalance and a restart change nothing: what comes elsewhere is read, what comes here waits and is seen to
     again = site.start()
+    await site.is_shared_by(worker, again)
+    assert worker.stop() == 0
+    await site.is_shared_by(again)
     late = {ill: good(5, of="late here"), sound: good(6, of="late there")}
     await produce(kafka.bootstrap_servers, [(part, each) for part, some in late.items() for each in some])
     await has_read_to(site, sound, 46)
@@ -125,8 +127,6 @@ async def test_more_than_half_of_the_last_1000_halts_and_whatever_is_still_wrong
     orders = iter(good(3_000, of="x"))
     there = [BAD if n % 2 else next(orders) for n in range(1_400)]
     there += [BAD if n % 4 else next(orders) for n in range(1_600)]
-    # After 1,400 messages half of a window are rejects; of those to come each fourth is good, as in the window's
-    # beginning each second was: the first that adds one is the third (bad in the place of a good one).
     rejected = [message is BAD for message in there]
     first = next(n for n in range(999, 3_000) if sum(rejected[n - 999 : n + 1]) > 500)
     second = next(n for n in range(first + 1_000, 3_000) if sum(rejected[n - 999 : n + 1]) > 500)

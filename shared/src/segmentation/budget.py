@@ -77,7 +77,7 @@ class RejectBudget:
             recent: What is remembered; of a longer window than today's only the last part counts.
             rejected: Of each message, whether it was.
         """
-        whole, allowed = (1 << self.window) - 1, self.share * self.window
+        whole, allowed = (1 << self.window) - 1, int(self.share * self.window)
         messages, bits, run = min(recent.messages, self.window), recent.bits & whole, recent.run
         rejects = bits.bit_count()
         if rejects <= allowed and not any(rejected):
@@ -103,7 +103,7 @@ class RejectBudget:
                 sentence = f"{run} messages in a row were rejected; {self.consecutive} are too many"
             elif messages == self.window and rejects > allowed:
                 sentence = (
-                    f"{rejects} of the last {self.window} messages were rejected; more than {int(allowed)} are too many"
+                    f"{rejects} of the last {self.window} messages were rejected; more than {allowed} are too many"
                 )
             if sentence is not None:
                 counted = run if run >= self.consecutive else rejects

@@ -437,9 +437,10 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                 still = await self._ledger.halts(halted)
                 if still.keys() != set(halted):
                     self._claiming.set()
-                # Nothing is fetched of them, so nobody else hears where they end.
-                ends = await self._consumer.end_offsets([TopicPartition(*partition) for partition in still])
-                await self._ledger.note_ends({Partition(*at): end for at, end in ends.items()}, owner=self._owner)
+                if still:
+                    # Nothing is fetched of them, so nobody else hears where they end.
+                    ends = await self._consumer.end_offsets([TopicPartition(*partition) for partition in still])
+                    await self._ledger.note_ends({Partition(*at): end for at, end in ends.items()}, owner=self._owner)
             except (StoreUnavailable, KafkaError):
                 continue  # met by the loop and by the watch, which know what to do
             if loop.time() >= page_at:
@@ -480,7 +481,7 @@ def _page(partition: Partition, halt: Halt) -> None:
         topic=partition.topic,
         partition=partition.number,
         offset=halt.offset,
-        since=halt.at,
+        since=halt.at.isoformat(),
         because=halt.sentence,
         reasons=halt.reasons,
         remedy=f"mend what sends or reads these messages, then run `ingest-worker resume {place}`",
