@@ -14,7 +14,11 @@ from tests.support.oracle import Message, Setting
 from tests.support.workers import eventually
 
 from ingest_worker import consumer
+from ingest_worker.condition import Condition
 from ingest_worker.settings import WorkerSettings
+from ingest_worker.telemetry import Metrics
+from ingest_worker.waiting import Backoff
+from ingest_worker.watchdog import Watchdog
 from segmentation.budget import RejectBudget
 from segmentation.outcomes import Partition
 
@@ -42,8 +46,17 @@ async def test_a_halt_is_said_again_and_again_until_it_is_resumed(
     store = await in_memory(Setting(), budget=RejectBudget(consecutive=2))
     await Worker(store).read([BAD] * 4, partitions=(0, 1))
     settings = WorkerSettings(database_url="postgresql://a@b/c", kafka_bootstrap_servers="nowhere:1")
+    clock = lambda: datetime(2026, 3, 1, tzinfo=UTC)  # noqa: E731
     session = consumer.Session(
-        settings, store.ledger, owner="worker-1", now=lambda: datetime(2026, 3, 1, tzinfo=UTC), stop=asyncio.Event()
+        settings,
+        store.ledger,
+        owner="worker-1",
+        now=clock,
+        stop=asyncio.Event(),
+        condition=Condition(now=clock, monotonic=lambda: 0.0),
+        metrics=Metrics(),
+        backoff=Backoff(chance=lambda: 0.0),
+        watchdog=Watchdog(),
     )
     session._halts = dict(await store.ledger.halts([P0, P1]))
     assert set(session.halts) == {P0, P1}

@@ -194,7 +194,7 @@ def test_a_halted_partition_says_since_when_why_and_what_to_do() -> None:
     halt = Halt(datetime(2026, 3, 1, 12, tzinfo=UTC), 9, "500 messages in a row were rejected", {"schema": 500})
     partition = PartitionStatus(Partition("logistics.orders", 3), 10, 90, "worker-1", halt)
     status = IngestStatus(
-        DAY, [partition], dict.fromkeys(Outcome, 0), 0, None, tiers_current=False, last_applied_at=None
+        DAY, [partition], [], dict.fromkeys(Outcome, 0), 0, None, tiers_current=False, last_applied_at=None
     )
     (shown,) = presenting.present_status(status, "event").partitions
     assert shown.model_dump(mode="json")["halted"] == {
