@@ -298,7 +298,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "5 move the event clock": (PostgresLedger, "_as_of"),
     "6 assess and announce": (postgres_ledger, "assess_customers"),
     "7 quarantine": (postgres_ledger, "_quarantine"),
-    "8 advance": (postgres_ledger, "_advance"),
+    "8 advance": (postgres_ledger, "advance"),
 }
 COMMIT = "after the commit"
 

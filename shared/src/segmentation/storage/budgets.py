@@ -71,7 +71,7 @@ async def charge(
         RejectBudgetExceeded: the batch goes on beyond the message after which a partition is to halt.
     """
     recent: dict[Partition, RecentOutcomes | None] = {}
-    for row in await connection.execute(_RECENT, _places(batch.progress)):
+    for row in await connection.execute(_RECENT, places(batch.progress)):
         remembered = RecentOutcomes.from_bytes(row.recent_messages, row.recent_rejects, row.reject_run)
         recent[Partition(row.topic, row.number)] = None if row.halted_at is not None else remembered
     charges = charge_batch(batch.readings, settled, recent=recent, budget=budget)
@@ -79,7 +79,7 @@ async def charge(
     if changed:
         await connection.execute(
             _REMEMBER,
-            _places(changed)
+            places(changed)
             | {
                 "messages": [each.messages for each in changed.values()],
                 "rejects": [each.to_bytes() for each in changed.values()],
@@ -101,7 +101,7 @@ async def _halt(connection: AsyncConnection, partition: Partition, offset: int, 
 
 async def resume(connection: AsyncConnection, partitions: Iterable[Partition] | None) -> dict[Partition, Halt | None]:
     """Ends halts and begins their budgets anew; see `Ledger.resume`."""
-    asked = {"topics": None, "numbers": None} if partitions is None else _places(partitions)
+    asked = {"topics": None, "numbers": None} if partitions is None else places(partitions)
     found = {
         Partition(row.topic, row.number): halt_from_row(row) for row in await connection.execute(_LOCK_HALTED, asked)
     }
@@ -113,7 +113,7 @@ async def resume(connection: AsyncConnection, partitions: Iterable[Partition] | 
 
 async def halts(connection: AsyncConnection, partitions: Iterable[Partition]) -> dict[Partition, Halt]:
     """The halts of those that stand halted."""
-    rows = await connection.execute(_HALTS, _places(partitions))
+    rows = await connection.execute(_HALTS, places(partitions))
     found = {Partition(row.topic, row.number): halt_from_row(row) for row in rows}
     return {partition: halt for partition, halt in found.items() if halt is not None}
 
@@ -129,6 +129,7 @@ def _last_offset(batch: Batch, partition: Partition) -> int:
     return max(each.delivery.offset for each in batch.readings if each.delivery.partition == partition)
 
 
-def _places(partitions: Iterable[Partition] | Mapping[Partition, object]) -> dict[str, list[Any]]:
+def places(partitions: Iterable[Partition] | Mapping[Partition, object]) -> dict[str, list[Any]]:
+    """Partitions as parameters, a column each."""
     listed = list(partitions)
     return {"topics": [each.topic for each in listed], "numbers": [each.number for each in listed]}

@@ -17,7 +17,7 @@ from segmentation import counting, outcomes
 from segmentation.budget import DEFAULT_BUDGET, RejectBudget
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.envelopes import Headers
-from segmentation.errors import PartitionLost, StoreUnavailable
+from segmentation.errors import StoreUnavailable
 from segmentation.events import (
     TYPE_NAMES,
     EventKey,
@@ -30,65 +30,19 @@ from segmentation.events import (
 from segmentation.fields import CustomerId
 from segmentation.ledger import Batch, Claim, Halt, House, Place, Receipt, Replay
 from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Reading, Settled
-from segmentation.storage import budgets, tables, tiers, workers
+from segmentation.storage import budgets, positions, tables, tiers, workers
 from segmentation.storage import counted as counted_state
 from segmentation.storage.assessed import assess_customers, lock_customers
 from segmentation.storage.bulk import insert_rows
 from segmentation.storage.engine import transaction, translated_failures
 from segmentation.storage.foundation import Library, load_state
+from segmentation.storage.positions import advance
 
-_CLAIM = text("""
-    -- A claim raises the epoch, so that whatever the former owner still holds can no longer commit.
-    INSERT INTO partitions AS stored (topic, number, epoch, owner) VALUES (:topic, :number, 1, :owner)
-    ON CONFLICT (topic, number) DO UPDATE SET epoch = stored.epoch + 1, owner = EXCLUDED.owner
-    RETURNING epoch, next_offset, halted_at, halted_offset, halted_because, halted_reasons
-""")
-_REPOSITION = text("""
-    UPDATE partitions SET epoch = epoch + 1, owner = NULL, next_offset = NULL, end_offset = NULL
-""")
 _SUPPRESSED = text("""
     SELECT customer_id FROM suppressed_customers WHERE customer_id = ANY(CAST(:customer_ids AS text[]))
 """)
 _CONTENTS = text("""
     SELECT event_key, value, headers FROM events WHERE event_key = ANY(CAST(:event_keys AS bytea[]))
-""")
-_ADVANCE = text("""
-    -- Compare-and-set: the batch counts only if this worker still holds the claim and nobody moved on.
-    UPDATE partitions AS stored SET
-        next_offset = given.next_offset,
-        end_offset = greatest(stored.end_offset, given.end_offset),
-        applied = stored.applied + given.applied,
-        duplicate = stored.duplicate + given.duplicate,
-        rejected = stored.rejected + given.rejected,
-        suppressed = stored.suppressed + given.suppressed,
-        new_customers = stored.new_customers + given.new_customers,
-        last_applied_at = CASE WHEN given.applied > 0 THEN clock_timestamp() ELSE stored.last_applied_at END,
-        unsettled_since = CASE WHEN given.applied > 0 THEN coalesce(stored.unsettled_since, clock_timestamp())
-                               ELSE stored.unsettled_since END
-    FROM unnest(CAST(:topics AS text[]), CAST(:numbers AS integer[]), CAST(:epochs AS bigint[]),
-                CAST(:begins AS bigint[]), CAST(:next_offsets AS bigint[]), CAST(:end_offsets AS bigint[]),
-                CAST(:applied AS bigint[]), CAST(:duplicate AS bigint[]), CAST(:rejected AS bigint[]),
-                CAST(:suppressed AS bigint[]), CAST(:new_customers AS bigint[]))
-      AS given(topic, number, epoch, began, next_offset, end_offset,
-               applied, duplicate, rejected, suppressed, new_customers)
-    WHERE stored.topic = given.topic AND stored.number = given.number AND stored.owner = :owner
-      AND stored.epoch = given.epoch AND stored.next_offset IS NOT DISTINCT FROM given.began
-    RETURNING stored.topic, stored.number
-""")
-_LOCK_PARTITIONS = text("""
-    -- In one order for all who update several of them.
-    SELECT FROM partitions AS stored
-    JOIN unnest(CAST(:topics AS text[]), CAST(:numbers AS integer[])) AS given(topic, number)
-      ON stored.topic = given.topic AND stored.number = given.number
-    ORDER BY stored.topic, stored.number FOR UPDATE OF stored
-""")
-_RELEASE = text("UPDATE partitions SET owner = NULL WHERE owner = :owner")
-_NOTE_ENDS = text("""
-    UPDATE partitions AS stored SET end_offset = given.end_offset
-    FROM unnest(CAST(:topics AS text[]), CAST(:numbers AS integer[]), CAST(:end_offsets AS bigint[]))
-      AS given(topic, number, end_offset)
-    WHERE stored.topic = given.topic AND stored.number = given.number AND stored.owner = :owner
-      AND stored.end_offset IS DISTINCT FROM given.end_offset
 """)
 _MOVE_AS_OF = text("""
     UPDATE house SET as_of = :day WHERE as_of IS NULL OR as_of < :day
@@ -144,35 +98,25 @@ class PostgresLedger:
         self._settling = tiers.Settling(engine, self._library)
 
     async def claim(self, partitions: Iterable[Partition], *, owner: str) -> Mapping[Partition, Claim]:
-        claims: dict[Partition, Claim] = {}
         async with transaction(self._engine) as connection:
-            for partition in sorted(partitions):
-                row = (
-                    await connection.execute(
-                        _CLAIM, {"topic": partition.topic, "number": partition.number, "owner": owner}
-                    )
-                ).one()
-                claims[partition] = Claim(row.epoch, row.next_offset, budgets.halt_from_row(row))
             await workers.greet(connection, owner)
-        return claims
+            return await positions.claim(connection, partitions, owner)
 
     async def reposition(self) -> None:
         """Forgets how far every partition was read, for a broker that begins anew; counts stay."""
         async with transaction(self._engine) as connection:
-            await connection.execute(_REPOSITION)
+            await positions.reposition(connection)
 
     async def note_ends(self, end_offsets: Mapping[Partition, int], *, owner: str) -> None:
-        places = _places(end_offsets)
         async with transaction(self._engine) as connection:
-            await connection.execute(_LOCK_PARTITIONS, places)
-            await connection.execute(_NOTE_ENDS, places | {"end_offsets": list(end_offsets.values()), "owner": owner})
+            await positions.note_ends(connection, end_offsets, owner)
 
     async def beat(self, *, owner: str, waiting_for: Sequence[Mapping[str, Any]]) -> None:
         await workers.beat(self._engine, owner, waiting_for)
 
     async def release(self, *, owner: str) -> None:
         async with transaction(self._engine) as connection:
-            await connection.execute(_RELEASE, {"owner": owner})
+            await positions.release(connection, owner)
             await workers.take_leave(connection, owner)
 
     async def record(self, batch: Batch, *, owner: str, now: datetime) -> Receipt:
@@ -195,7 +139,7 @@ class PostgresLedger:
             # 7
             await _quarantine(connection, taken.settled)
             # 8
-            await _advance(connection, batch, taken.settled, taken.first_heard, owner)
+            await advance(connection, batch, taken.settled, taken.first_heard, owner)
             # 9
             halted = await budgets.charge(connection, batch, taken.settled, self._budget)
         return Receipt(taken.settled.totals(), taken.customers, taken.changes, halted)
@@ -326,11 +270,6 @@ class PostgresLedger:
         return as_of
 
 
-def _places(partitions: Iterable[Partition]) -> dict[str, list[Any]]:
-    listed = list(partitions)
-    return {"topics": [each.topic for each in listed], "numbers": [each.number for each in listed]}
-
-
 async def _insert_events(connection: AsyncConnection, candidates: Mapping[EventKey, AcceptedEvent]) -> set[EventKey]:
     """Inserts the events that are new, in one order of keys for all workers; returns their keys."""
     names = (
@@ -432,29 +371,3 @@ async def _quarantine(connection: AsyncConnection, settled: Settled) -> None:
             for delivery, reject in settled.rejects
         ),
     )  # fmt: skip
-
-
-async def _advance(
-    connection: AsyncConnection, batch: Batch, settled: Settled, first_heard: Counter[Partition], owner: str
-) -> None:
-    partitions = sorted(batch.progress)
-    progress = [batch.progress[partition] for partition in partitions]
-    counts = [settled.counts.get(partition, Counter()) for partition in partitions]
-    places = _places(partitions)
-    await connection.execute(_LOCK_PARTITIONS, places)
-    held = await connection.execute(
-        _ADVANCE,
-        places
-        | {
-            "owner": owner,
-            "epochs": [each.claim.epoch for each in progress],
-            "begins": [each.claim.next_offset for each in progress],
-            "next_offsets": [each.next_offset for each in progress],
-            "end_offsets": [each.end_offset for each in progress],
-            "new_customers": [first_heard[partition] for partition in partitions],
-        }
-        | {outcome.value: [count[outcome] for count in counts] for outcome in Outcome},
-    )
-    lost = set(partitions) - {Partition(row.topic, row.number) for row in held}
-    if lost:
-        raise PartitionLost(lost)
