@@ -1,6 +1,6 @@
 # `make help` lists the targets. Everything is installed into .venv, from constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench fmt migrate constraints clean
+.PHONY: help setup run test check bench chaos fmt migrate constraints clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -32,12 +32,15 @@ test: $(READY) ## run every test, against real PostgreSQL and real Kafka; ARGS="
 check: $(READY) ## ruff, mypy, import contracts, migrations equal to the tables
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy shared/src services/segment-api/src services/ingest-worker/src deploy/local/src bench tests
+	$(BIN)/mypy shared/src services/segment-api/src services/ingest-worker/src deploy/local/src bench chaos tests
 	$(BIN)/lint-imports
 	$(BIN)/python migrations/check.py
 
 bench: $(READY) ## measure the figures of docs/benchmarks.md on this machine (two minutes); ARGS="--help" for more
 	@exec $(BIN)/python -m bench $(ARGS)
+
+chaos: $(READY) ## faults against real processes under load, then everything counted again (three minutes); ARGS="--seeds 1-10"
+	@exec $(BIN)/python -m chaos $(ARGS)
 
 fmt: $(READY) ## format the code and mend what ruff can
 	$(BIN)/ruff check --fix-only --quiet .

@@ -279,7 +279,7 @@ async def end_backend(store: PostgresStore, connection: AsyncConnection) -> None
     await store.rows("SELECT pg_terminate_backend(:pid, 10000)", pid=pid)
 
 
-@pytest.mark.parametrize("step", ["lock_customers", "assess_customers", "_quarantine", "advance"])
+@pytest.mark.parametrize("step", ["insert_rows", "lock_customers", "assess_customers", "_quarantine", "advance"])
 async def test_a_connection_killed_in_a_batch_leaves_nothing_and_the_worker_recovers(
     store: PostgresStore, other: PostgresStore, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -83,7 +83,6 @@ class Relay:
             max_request_size=_LARGEST_REQUEST_BYTES,
             **self._settings.security,
         )
-        await producer.start()
         maker = SnapshotMaker(
             self._snapshots,
             producer,
@@ -92,6 +91,7 @@ class Relay:
             relay_changes_to=functools.partial(self._relay_changes_to, producer),
         )
         try:
+            await producer.start()
             while not self._stop.is_set() and await elected():
                 changes, relayed = await self._relay_changes(producer)
                 letters = await self._relay_dead_letters(producer)

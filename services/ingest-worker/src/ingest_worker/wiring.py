@@ -34,6 +34,7 @@ _CONNECTIONS = 9
 """Two lanes, the note of the ends, the heartbeat, two places held, the keeper's and the relay's work, one spare."""
 
 _GRACE_SECONDS = 20.0
+_RELEASE_SECONDS = 5.0
 
 
 def _now() -> datetime:
@@ -60,6 +61,15 @@ async def _activate_policy(engine: AsyncEngine, settings: WorkerSettings) -> int
         return await foundation.activate_policy(engine, source)
     except PolicyInvalid as error:
         raise PolicyInvalid(f"POLICY_FILE is {settings.policy_file}: {error}") from None
+
+
+async def _release(ledger: PostgresLedger, owner: str) -> None:
+    """Says in the database that nobody reads these partitions; who claims them next does not depend on it."""
+    try:
+        async with asyncio.timeout(_RELEASE_SECONDS):
+            await ledger.release(owner=owner)
+    except (StoreUnavailable, TimeoutError) as error:
+        telemetry.warn("worker.not_released", error=type(error).__name__, detail=str(error))
 
 
 async def run(settings: WorkerSettings) -> None:
@@ -132,9 +142,7 @@ async def _work(settings: WorkerSettings, listener: socket.socket | None) -> Non
 
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, begin_to_stop)
-        # Without the database nothing can be given up, and nobody needs it: others claim what the group gives them.
-        with contextlib.suppress(StoreUnavailable):
-            await ledger.release(owner=owner)
+        await _release(ledger, owner)
         telemetry.say("worker.stopped", owner=owner)
     finally:
         await engine.dispose()

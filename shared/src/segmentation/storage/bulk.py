@@ -8,6 +8,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import asyncpg
 from sqlalchemy import Numeric, Table, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
@@ -50,7 +51,12 @@ async def insert_rows(
         connection.info.setdefault(_OPEN, set()).add(statements.staged)
     for position in statements.numbers:
         columns[position] = tuple([None if value is None else str(value) for value in columns[position]])
-    await driver.copy_records_to_table(statements.staged, records=zip(*columns, strict=True))
+    try:
+        await driver.copy_records_to_table(statements.staged, records=zip(*columns, strict=True))
+    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError):
+        # SQLAlchemy has not seen it, and would wait for the answer to a rollback.
+        await connection.invalidate()
+        raise
     result = await connection.execute(statements.insert)
     return list(result) if result.returns_rows else []
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import asyncpg
 import msgspec
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -19,6 +21,10 @@ _PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
 _REFUSED_CLASSES = ("28", "3D")
 """No such user or password, no such database: nothing that waiting mends."""
 
+_STATEMENT_SECONDS = 60
+_ANSWER_SECONDS = 65.0
+"""The server gives a statement up before: who hears nothing for so long is talking to nobody."""
+
 
 def driver_url(database_url: str) -> str:
     """The address for SQLAlchemy's asyncpg dialect, from any usual spelling of a PostgreSQL address."""
@@ -29,7 +35,7 @@ def driver_url(database_url: str) -> str:
 
 def create_engine(database_url: str, *, application_name: str, pool_size: int) -> AsyncEngine:
     """A pool of connections that give up rather than wait without end."""
-    return create_async_engine(
+    engine = create_async_engine(
         driver_url(database_url),
         pool_size=pool_size,
         max_overflow=0,
@@ -39,9 +45,11 @@ def create_engine(database_url: str, *, application_name: str, pool_size: int) -
         hide_parameters=True,  # an error may be logged, a customer may not
         connect_args={
             "timeout": 10,
+            # A connection can be alive and dumb (a middlebox, a stopped server): TCP alone never notices.
+            "command_timeout": _ANSWER_SECONDS,
             "server_settings": {
                 "application_name": application_name,
-                "statement_timeout": "60s",
+                "statement_timeout": f"{_STATEMENT_SECONDS}s",
                 "lock_timeout": "30s",
                 # A process that was stopped in mid-transaction frees its locks, one that holds a place frees that.
                 "idle_in_transaction_session_timeout": "15s",
@@ -49,6 +57,14 @@ def create_engine(database_url: str, *, application_name: str, pool_size: int) -
             },
         },
     )
+    event.listen(engine.sync_engine, "handle_error", _give_up_the_dumb)
+    return engine
+
+
+def _give_up_the_dumb(failure: ExceptionContext) -> None:
+    # Rolling back would be to ask once more, and to wait as long again.
+    if isinstance(failure.original_exception, TimeoutError):
+        failure.is_disconnect = True
 
 
 @contextlib.asynccontextmanager
