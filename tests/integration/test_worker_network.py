@@ -102,7 +102,8 @@ async def test_a_slow_database_link_in_both_directions_costs_nothing_but_time(
         link.slow(delay_seconds=0.02, bytes_a_second=500_000)
         await deliver(site, kafka, messages[40:])
         await require_exactly(site, messages)
-        assert worker.stop() == 0
+        # the link lives in this loop, and the worker says good-bye through it
+        assert await asyncio.to_thread(worker.stop) == 0
 
 
 @pytest.mark.kafka
@@ -122,7 +123,8 @@ async def test_commits_whose_outcome_nobody_hears_of_count_once(
             link.heal()
         await require_exactly(site, messages)
         assert worker.said("session.ended")
-        assert worker.stop() == 0
+        # the link lives in this loop, and the worker says good-bye through it
+        assert await asyncio.to_thread(worker.stop) == 0
 
 
 @pytest.mark.kafka
@@ -140,7 +142,8 @@ async def test_a_stalled_database_link_holds_the_worker_up_and_no_longer(
         assert await site.read() < len(messages)
         link.heal()
         await require_exactly(site, messages)
-        assert worker.stop() == 0
+        # the link lives in this loop, and the worker says good-bye through it
+        assert await asyncio.to_thread(worker.stop) == 0
 
 
 @pytest.mark.parametrize("moment", ["first statement", "later statement", "commit"])
@@ -245,7 +248,8 @@ async def test_a_database_without_free_connections_is_waited_for(kafka: Embedded
             for connection in taken:
                 await connection.close()
         await require_exactly(site, messages)
-        assert worker.stop() == 0
+        # the link lives in this loop, and the worker says good-bye through it
+        assert await asyncio.to_thread(worker.stop) == 0
 
 
 def _says_no_connection(worker: WorkerProcess) -> bool:
@@ -305,4 +309,5 @@ async def test_a_full_disk_is_waited_for(kafka: EmbeddedKafka, tmp_path: Path) -
 
             await eventually(answers, "the database to be there again")
             await require_exactly(site, messages)
-            assert worker.stop() == 0
+            # the link lives in this loop, and the worker says good-bye through it
+            assert await asyncio.to_thread(worker.stop) == 0

@@ -145,4 +145,7 @@ async def _work(settings: WorkerSettings, listener: socket.socket | None) -> Non
         await _release(ledger, owner)
         telemetry.say("worker.stopped", owner=owner)
     finally:
-        await engine.dispose()
+        # What a dumb connection is not told, it learns from the end of the process.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await engine.dispose()
