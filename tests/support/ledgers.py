@@ -120,7 +120,7 @@ class PostgresStore:
 
     async def orders(self) -> dict[OrderKey, OrderState]:
         rows = await self.rows("SELECT * FROM orders")
-        return {OrderKey(row.customer_id, row.order_id): counted._order_state(row) for row in rows}
+        return {OrderKey(row.customer_id, row.order_id): counted.order_from_row(row) for row in rows}
 
 
 # --- making them ----------------------------------------------------------------------------------------------------

@@ -169,7 +169,9 @@ class MemoryLedger:
             orders={key: self._orders[key] for key in touched.orders if key in self._orders},
             retractions=set(touched.retractions & self._retractions),
             occurrences={
-                each.key: counting.Occurrence(each.key, event.event.customer_id, event.business_day, bucket)
+                Retraction(event.event.customer_id, each.key): counting.Occurrence(
+                    each.key, event.event.customer_id, event.business_day, bucket
+                )
                 for each in touched.retractions
                 if (event := self._events.get(each.key))
                 and (bucket := occurrence_bucket(event.event, event.amount)) is not None

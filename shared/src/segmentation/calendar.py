@@ -92,5 +92,12 @@ class BusinessCalendar:
         """The calendar date of an instant between the years 2 and 9998."""
         return self._day_of_minute(instant // (60 * MICROSECONDS))
 
+    def beginning(self, day: date) -> int:
+        """The first instant of a business day: all before it are of earlier days."""
+        midnight = (day.toordinal() - _EPOCH_ORDINAL) * 24 * 60
+        # No zone is further than 15 hours from UTC; a date that a zone skipped begins with the next one.
+        minutes = range(midnight - 15 * 60, midnight + 48 * 60)
+        return next(minute for minute in minutes if self._look_up(minute) >= day) * 60 * MICROSECONDS
+
     def _look_up(self, minute: int) -> date:
         return (_EPOCH + timedelta(minutes=minute)).astimezone(self._zone).date()

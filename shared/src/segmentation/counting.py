@@ -3,7 +3,8 @@ customer's profile field by field.
 
 Laws: the state after a set of events does not depend on the order they came in, nor on how they
 were cut into batches; every change of state comes with the exact change of the day buckets, so
-buckets never have to be counted again.
+buckets never have to be counted again; an order, profile or retraction counted twice changes
+nothing, and neither does an occurrence, as long as the state remembers it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -132,11 +133,23 @@ class Counted:
 
     orders: dict[OrderKey, OrderState] = field(default_factory=dict)
     retractions: set[Retraction] = field(default_factory=set)
-    occurrences: dict[EventKey, Occurrence] = field(default_factory=dict)
-    """Applied earlier and named by a retraction of this batch."""
+    occurrences: dict[Retraction, Occurrence] = field(default_factory=dict)
+    """Counted earlier, by what would take them back: those that a retraction of this batch names, and those of
+    which this batch brings a repeat that nobody could recognise any more."""
     profiles: dict[CustomerId, dict[str, tuple[Version, ProfileValue]]] = field(default_factory=dict)
     bucket_changes: dict[tuple[CustomerId, date], DayBucket] = field(default_factory=dict)
     """To be merged into the stored buckets."""
+
+    def count_anew(self) -> None:
+        """Makes the bucket changes all that the orders and occurrences count, as if they had just arrived."""
+        self.bucket_changes = {}
+        for key, order in self.orders.items():
+            counts = order.bucket()
+            if counts is not None:
+                self.add(key.customer_id, *counts)
+        for place, occurrence in self.occurrences.items():
+            if place not in self.retractions:
+                self.add(place.customer_id, occurrence.business_day, occurrence.bucket)
 
     def add(self, customer_id: CustomerId, day: date, bucket: DayBucket) -> None:
         place = (customer_id, day)
@@ -264,10 +277,11 @@ def occurrence_bucket(event: Event, amount: int | None) -> DayBucket | None:
 def _count_occurrence(accepted: AcceptedEvent, state: Counted) -> None:
     event = accepted.event
     bucket = occurrence_bucket(event, accepted.amount)
-    if bucket is None:
+    place = Retraction(event.customer_id, accepted.key)
+    if bucket is None or place in state.occurrences:
         return
-    state.occurrences[accepted.key] = Occurrence(accepted.key, event.customer_id, accepted.business_day, bucket)
-    if Retraction(event.customer_id, accepted.key) not in state.retractions:
+    state.occurrences[place] = Occurrence(accepted.key, event.customer_id, accepted.business_day, bucket)
+    if place not in state.retractions:
         state.add(event.customer_id, accepted.business_day, bucket)
 
 
@@ -276,8 +290,8 @@ def _retract(event: EventRetracted, state: Counted) -> None:
     if retraction in state.retractions:
         return
     state.retractions.add(retraction)
-    occurrence = state.occurrences.get(retraction.key)
-    if occurrence is not None and occurrence.customer_id == event.customer_id:
+    occurrence = state.occurrences.get(retraction)
+    if occurrence is not None:
         state.add(event.customer_id, occurrence.business_day, negate(occurrence.bucket))
 
 

@@ -5,6 +5,7 @@ SegmentationError
 │   ├── SettingInvalid  a setting is wrong, or does not fit the data it is started on
 │   └── PolicyInvalid   the policy file cannot be used; names the row
 ├── RatesInvalid        an exchange-rate file cannot be loaded; names the line
+├── UpkeepRefused       what an operator asked for would do harm; says why, and nothing was done
 ├── PartitionLost       another worker owns the partition now: drop it, never retry the batch
 ├── RejectBudgetExceeded  a partition has to halt within the batch: cut the batch there, record again
 ├── NotHalted           there is nothing to resume
@@ -36,6 +37,10 @@ class PolicyInvalid(StartRefused):
 
 class RatesInvalid(SegmentationError):
     """The exchange rates cannot be loaded as they stand."""
+
+
+class UpkeepRefused(SegmentationError):
+    """What was asked for would lose something that nobody asked to lose."""
 
 
 class PartitionLost(SegmentationError):

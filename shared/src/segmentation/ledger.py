@@ -145,6 +145,16 @@ class Ledger(Protocol):
         """
 
 
+class Retention(Protocol):
+    """Raw events grow old. All raise StoreUnavailable while the database is away."""
+
+    async def drop_expired(self, *, days: int, now: datetime, limit: int) -> bool:
+        """Drops up to `limit` raw events that are older than some days; says whether there may be more.
+
+        What they counted stays, and so does what `Reader.totals` says of them.
+        """
+
+
 class Quarantine(Protocol):
     """Rejected messages, and what brings them out again. All raise StoreUnavailable while the database is away."""
 
@@ -220,6 +230,8 @@ class IngestStatus:
     tiers_as_of: date | None
     tiers_current: bool
     last_applied_at: datetime | None
+    events_known_since: date | None = None
+    """Raw events of earlier days may have been dropped, and repeats of them are not recognised; None: none was."""
 
 
 @dataclass(frozen=True, slots=True)

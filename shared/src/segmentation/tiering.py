@@ -163,6 +163,10 @@ class Roster:
     def customer_id(self, row: int) -> CustomerId:
         return CustomerId(self._ids[row].decode())
 
+    def tier(self, row: int) -> Tier:
+        """The computed tier that stands."""
+        return TIERS[int(self._tiers[row])]
+
     def update(self, values: Mapping[CustomerId, int]) -> None:
         """Takes new values; whoever was not there is unrated as yet."""
         if not values:

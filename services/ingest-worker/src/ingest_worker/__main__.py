@@ -6,12 +6,12 @@ import contextlib
 import gc
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import uvloop
 
-from ingest_worker import commands, telemetry, wiring
+from ingest_worker import commands, telemetry, upkeep, wiring
 from ingest_worker.settings import WorkerSettings
 from segmentation.errors import SegmentationError
 from segmentation.events import RejectReason
@@ -37,13 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(asyncio.run(commands.load_rates(HouseSettings.load(), chosen.file)))
             case "replay":
                 reason = None if chosen.reason == "any" else chosen.reason
-                now = datetime.now(UTC)  # noqa: TID251 - the command's one look at the clock
-                print(asyncio.run(commands.replay(HouseSettings.load(), chosen.id or [], reason, now)))
+                print(asyncio.run(commands.replay(HouseSettings.load(), chosen.id or [], reason, _now())))
             case "snapshot":
                 with _interrupted("no longer waiting; the full snapshot stays asked for"):
                     print(asyncio.run(commands.snapshot(HouseSettings.load(), wait=not chosen.no_wait)))
             case "resume":
                 print(asyncio.run(commands.resume(HouseSettings.load(), chosen.partition)))
+            case "check":
+                sys.exit(1 if asyncio.run(upkeep.check(HouseSettings.load(), _now)) else 0)
+            case "rebuild":
+                accepted = chosen.accept_missing_events
+                sys.exit(1 if asyncio.run(upkeep.rebuild(HouseSettings.load(), _now, accept_missing=accepted)) else 0)
+            case "drop-events":
+                print(asyncio.run(upkeep.drop_events(HouseSettings.load(), chosen.before, _now)))
             case _:
                 print(asyncio.run(commands.reposition(HouseSettings.load())))
     except SegmentationError as error:
@@ -57,6 +63,10 @@ def _interrupted(sentence: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         sys.exit(f"ingest-worker: {sentence}")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - the commands' one look at the clock
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,6 +141,43 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     reposition.add_argument("--to", choices=["earliest"], required=True, help="where reading begins")
+    subcommands.add_parser(
+        "check",
+        help="compare everything derived with a recount of the raw events",
+        description="Counts all raw events again and prints every difference to what is stored: orders, retractions, "
+        "profiles, day buckets, assessments, counters, computed tiers. Changes nothing and holds nobody up; workers "
+        "may run meanwhile. The exit code is 1 if there is a difference. What to do then: docs/runbooks/rebuild.md.",
+        epilog=f"settings, from the environment:\n{help_text(HouseSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    rebuild = subcommands.add_parser(
+        "rebuild",
+        help="replace whatever differs from a recount of the raw events",
+        description="Counts all raw events again, on top of what dropped ones counted, and replaces what is stored "
+        "otherwise, printing each difference. Workers may run meanwhile: a few customers at a time are held for a "
+        "moment. It can be stopped at any point and started again. Since when a tier or segment has held is no matter "
+        "of events and stays. The exit code is 1 if something could not be mended.",
+        epilog=f"settings, from the environment:\n{help_text(HouseSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    rebuild.add_argument(
+        "--accept-missing-events",
+        action="store_true",
+        help="go on although applied events are missing, and take back what they counted",
+    )
+    drop = subcommands.add_parser(
+        "drop-events",
+        help="drop raw events that are older than a day; what they counted stays",
+        description="Deletes raw events whose business day, and the day they occurred on, are before DAY. Every figure "
+        "stays as it is. Repeats of dropped events are no longer recognised as duplicates: they are counted as applied "
+        "again, but change no figure. The bytes are gone: they are in a backup or nowhere. Workers may run meanwhile. "
+        "RETAIN_EVENTS_DAYS makes the workers do the same by themselves.",
+        epilog=f"settings, from the environment:\n{help_text(HouseSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    drop.add_argument(
+        "--before", type=date.fromisoformat, required=True, metavar="DAY", help="the first day to keep, as 2025-01-31"
+    )
     return parser
 
 

@@ -2,7 +2,7 @@
 
 Laws: at most one keeper holds the lock, and losing it twice does no harm: sweeping and settling are
 transactions that leave the data right whoever runs them. It sweeps in small batches, so that live
-work is never held up for long.
+work is never held up for long; between two of them it drops raw events that have grown too old.
 """
 
 import asyncio
@@ -14,11 +14,13 @@ from ingest_worker.condition import Awaited, Condition, Part
 from ingest_worker.telemetry import Metrics
 from ingest_worker.waiting import Backoff, pause
 from segmentation.errors import StoreUnavailable
-from segmentation.ledger import Ledger, Place
+from segmentation.ledger import Ledger, Place, Retention
 
 _SWEEP_CUSTOMERS = 500
 _PAUSE_SECONDS = 0.2
 _ELECTION_SECONDS = 1.0
+_DROP_EVENTS = 1_000
+_DROP_AGAIN_SECONDS = 600.0
 
 
 class Keeper:
@@ -33,6 +35,8 @@ class Keeper:
         condition: Condition,
         metrics: Metrics,
         backoff: Backoff,
+        retention: Retention | None = None,
+        retain_days: int | None = None,
     ) -> None:
         self._ledger = ledger
         self._now = now
@@ -40,6 +44,9 @@ class Keeper:
         self._condition = condition
         self._metrics = metrics
         self._backoff = backoff
+        self._retention = retention
+        self._retain_days = retain_days
+        self._drop_next = 0.0
 
     async def run(self) -> None:
         """Keeps until told to stop."""
@@ -69,4 +76,13 @@ class Keeper:
         if await self._ledger.settle_tiers(now=self._now()):
             self._metrics.settlings.inc()
             telemetry.say("tiers.settled")
+        await self._drop_expired()
         await pause(_PAUSE_SECONDS, unless=self._stop)
+
+    async def _drop_expired(self) -> None:
+        """One small step, once nothing is due; further ones follow between other work."""
+        time = asyncio.get_running_loop().time()
+        if self._retention is None or self._retain_days is None or time < self._drop_next:
+            return
+        if not await self._retention.drop_expired(days=self._retain_days, now=self._now(), limit=_DROP_EVENTS):
+            self._drop_next = time + _DROP_AGAIN_SECONDS

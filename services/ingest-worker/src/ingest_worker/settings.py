@@ -109,6 +109,14 @@ class WorkerSettings(HouseSettings):
         "shows partitions, counts and errors, no customer.",
     )
 
+    retain_events_days: int | None = Field(
+        None,
+        ge=30,
+        le=36_500,
+        description="Raw events older than so many days are dropped, and with them duplicates are no longer "
+        "recognised; what they counted stays. Where not set, all are kept.",
+    )
+
     @model_validator(mode="after")
     def _names_its_user(self) -> Self:
         if self.kafka_security_protocol.startswith("SASL"):

@@ -29,6 +29,7 @@ from segmentation.storage.engine import create_engine
 from segmentation.storage.feeds import PostgresFeeds
 from segmentation.storage.full_snapshots import PostgresFullSnapshots
 from segmentation.storage.ledger import PostgresLedger
+from segmentation.storage.retention import PostgresRetention
 
 _CONNECTIONS = 9
 """Two lanes, the note of the ends, the heartbeat, two places held, the keeper's and the relay's work, one spare."""
@@ -110,7 +111,16 @@ async def _work(settings: WorkerSettings, listener: socket.socket | None) -> Non
                 watchdog=watchdog,
             )
 
-        keeper = Keeper(ledger, now=_now, stop=stop, condition=condition, metrics=metrics, backoff=keeping)
+        keeper = Keeper(
+            ledger,
+            now=_now,
+            stop=stop,
+            condition=condition,
+            metrics=metrics,
+            backoff=keeping,
+            retention=PostgresRetention(engine, settings.house),
+            retain_days=settings.retain_events_days,
+        )
         feeds = PostgresFeeds(engine)
         relay = Relay(
             settings,

@@ -148,6 +148,7 @@ def present_status(status: IngestStatus, clock: str) -> schemas.IngestAnswer:
         customers=status.customers,
         tiers=schemas.TiersFreshness(as_of=status.tiers_as_of, current=status.tiers_current),
         last_applied_at=status.last_applied_at,
+        events_known_since=status.events_known_since,
     )
 
 

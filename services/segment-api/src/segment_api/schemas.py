@@ -411,6 +411,7 @@ class IngestAnswer(BaseModel):
             "customers": 5942,
             "tiers": {"as_of": "2026-11-22", "current": True},
             "last_applied_at": "2026-11-22T08:15:30.120Z",
+            "events_known_since": "2025-10-18",
         }
     )
 
@@ -423,6 +424,11 @@ class IngestAnswer(BaseModel):
     customers: int = Field(description="Known customers.")
     tiers: TiersFreshness
     last_applied_at: Moment | None = Field(description="When an event was last applied, by the machine's clock.")
+    events_known_since: date | None = Field(
+        description="Raw events of earlier days may have been dropped: a repeat of one is not recognised as a "
+        "duplicate any more. It is counted as applied again, and changes no figure of a customer. Null while none was "
+        "dropped."
+    )
 
 
 _DEAD_LETTER_EXAMPLE = {

@@ -24,6 +24,7 @@ from segmentation.counting import (
     Version,
 )
 from segmentation.events import EventKey
+from segmentation.fields import CustomerId
 from segmentation.storage import tables
 from segmentation.storage.bulk import insert_rows, update_all
 
@@ -31,8 +32,8 @@ _EXACT = Context(prec=20_000, traps=[Inexact])
 
 _NOTHING = Decimal(0)
 
-_ORDER_COLUMNS = tuple(column.name for column in tables.orders.columns)
-_BUCKET_COLUMNS = ("customer_id", "day", *DayBucket._fields)
+ORDER_COLUMNS = tuple(column.name for column in tables.orders.columns)
+BUCKET_COLUMNS = ("customer_id", "day", *DayBucket._fields)
 
 _LOAD_ORDERS = text("""
     -- The orders that a batch touches, as counted so far.
@@ -46,9 +47,16 @@ _LOAD_RETRACTIONS = text("""
       ON stored.customer_id = given.customer_id AND stored.event_key = given.event_key
 """)
 _LOAD_OCCURRENCES = text("""
-    -- Returns, complaints and feedback that a retraction of the batch may take back.
-    SELECT event_key, customer_id, type, business_day, amount, score FROM events
+    -- Returns, complaints and feedback that a retraction of the batch may take back, or that the batch repeats after
+    -- their raw events were dropped. What a dropped one counted comes last, so that it wins over its repeat.
+    SELECT event_key, customer_id, type, business_day, amount, score, false AS dropped FROM events
     WHERE event_key = ANY(CAST(:event_keys AS bytea[])) AND type IN ('return', 'complaint', 'feedback')
+    UNION ALL
+    SELECT stored.event_key, stored.customer_id, stored.type, stored.business_day, stored.amount, stored.score, true
+    FROM dropped_occurrences AS stored
+    JOIN unnest(CAST(:customer_ids AS text[]), CAST(:event_keys AS bytea[])) AS given(customer_id, event_key)
+      ON stored.customer_id = given.customer_id AND stored.event_key = given.event_key
+    ORDER BY dropped
 """)
 _LOAD_PROFILES = text("""
     SELECT customer_id, profile FROM customers WHERE customer_id = ANY(CAST(:customer_ids AS text[]))
@@ -78,18 +86,18 @@ async def load(connection: AsyncConnection, touched: Touched, *, new: Iterable[E
             _LOAD_ORDERS,
             {"customer_ids": [key.customer_id for key in keys], "order_ids": [key.order_id for key in keys]},
         )
-        counted.orders = {OrderKey(row.customer_id, row.order_id): _order_state(row) for row in rows}
+        counted.orders = {OrderKey(row.customer_id, row.order_id): order_from_row(row) for row in rows}
     if touched.retractions:
         event_keys = [retraction.key for retraction in touched.retractions]
-        rows = await connection.execute(
-            _LOAD_RETRACTIONS,
-            {"customer_ids": [each.customer_id for each in touched.retractions], "event_keys": event_keys},
-        )
+        asked = {"customer_ids": [each.customer_id for each in touched.retractions], "event_keys": event_keys}
+        rows = await connection.execute(_LOAD_RETRACTIONS, asked)
         counted.retractions = {Retraction(row.customer_id, EventKey(row.event_key)) for row in rows}
-        rows = await connection.execute(_LOAD_OCCURRENCES, {"event_keys": event_keys})
+        rows = await connection.execute(_LOAD_OCCURRENCES, asked)
         fresh = set(new)
         counted.occurrences = {
-            occurrence.key: occurrence for occurrence in map(_occurrence, rows) if occurrence.key not in fresh
+            Retraction(row.customer_id, EventKey(row.event_key)): occurrence_from_row(row)
+            for row in rows
+            if row.dropped or row.event_key not in fresh
         }
     if touched.described:
         rows = await connection.execute(_LOAD_PROFILES, {"customer_ids": sorted(touched.described)})
@@ -102,9 +110,9 @@ async def store(connection: AsyncConnection, touched: Touched, counted: Counted)
     await insert_rows(
         connection,
         tables.orders,
-        _ORDER_COLUMNS,
-        (_order_row(key, counted.orders[key]) for key in sorted(touched.orders) if key in counted.orders),
-        then=update_all(tables.orders, _ORDER_COLUMNS),
+        ORDER_COLUMNS,
+        (order_row(key, counted.orders[key]) for key in sorted(touched.orders) if key in counted.orders),
+        then=update_all(tables.orders, ORDER_COLUMNS),
     )
     await insert_rows(
         connection,
@@ -118,19 +126,24 @@ async def store(connection: AsyncConnection, touched: Touched, counted: Counted)
             _STORE_PROFILES,
             {
                 "customer_ids": list(counted.profiles),
-                "profiles": [_profile_json(profile) for profile in counted.profiles.values()],
+                "profiles": [profile_json(profile) for profile in counted.profiles.values()],
             },
         )
     await insert_rows(
         connection,
         tables.day_buckets,
-        _BUCKET_COLUMNS,
+        BUCKET_COLUMNS,
         (
-            (customer_id, day, *bucket[:-1], exact_decimal(bucket.feedback_total))
+            bucket_row(customer_id, day, bucket)
             for (customer_id, day), bucket in sorted(counted.bucket_changes.items(), key=lambda item: item[0])
         ),
         then=_MERGE_BUCKETS,
     )
+
+
+def bucket_row(customer_id: CustomerId, day: date, bucket: DayBucket) -> tuple[Any, ...]:
+    """A day bucket as it is stored, in the order of BUCKET_COLUMNS."""
+    return (customer_id, day, *bucket[:-1], exact_decimal(bucket.feedback_total))
 
 
 def bucket_from_row(row: Any) -> tuple[date, DayBucket]:  # noqa: ANN401 - a row of day_buckets
@@ -149,11 +162,13 @@ def profile_from_json(stored: dict[str, list[Any]]) -> Profile:
     return {name: (Version(occurred_at, event_id), value) for name, (occurred_at, event_id, value) in stored.items()}
 
 
-def _profile_json(profile: Profile) -> str:
+def profile_json(profile: Profile) -> str:
+    """A profile as it is stored."""
     return msgspec.json.encode({name: [*version, value] for name, (version, value) in profile.items()}).decode()
 
 
-def _occurrence(row: Any) -> Occurrence:  # noqa: ANN401 - a row of events
+def occurrence_from_row(row: Any) -> Occurrence:  # noqa: ANN401 - a row of events, or of dropped_occurrences
+    """What a return, complaint or feedback counted."""
     match row.type:
         case "return":
             bucket = DayBucket(returns=1, returned_amount=int(row.amount))
@@ -164,7 +179,8 @@ def _occurrence(row: Any) -> Occurrence:  # noqa: ANN401 - a row of events
     return Occurrence(EventKey(row.event_key), row.customer_id, row.business_day, bucket)
 
 
-def _order_state(row: Any) -> OrderState:  # noqa: ANN401 - a row of orders
+def order_from_row(row: Any) -> OrderState:  # noqa: ANN401 - a row of orders
+    """A stored order."""
     placed = None
     if row.business_day is not None:
         placed = Placed(
@@ -194,7 +210,8 @@ def _reported(occurred_at: int | None, event_id: str | None, instant: int | None
     return Reported(Version(occurred_at, event_id), instant)
 
 
-def _order_row(key: OrderKey, state: OrderState) -> tuple[Any, ...]:
+def order_row(key: OrderKey, state: OrderState) -> tuple[Any, ...]:
+    """An order as it is stored, in the order of ORDER_COLUMNS."""
     placed, version = state.placed, state.version
     return (
         *key,

@@ -45,7 +45,7 @@ TIERS_LAG = timedelta(seconds=1)
 """How far tiers may be behind the events applied before an answer is called stale."""
 
 _MOMENT = text("""
-    SELECT house.as_of, house.policy_version,
+    SELECT house.as_of, house.policy_version, house.events_known_since,
            (SELECT as_of FROM tier_state) AS tiers_as_of,
            (SELECT min(unsettled_since) FROM partitions) AS unsettled_since,
            clock_timestamp() AS asked_at
@@ -111,9 +111,14 @@ _REJECTIONS = text(
     "WHERE event_id = :event_id ORDER BY id DESC LIMIT :limit"
 )
 _TOTALS = text("""
-    SELECT business_day, type, currency, count(*) AS events, sum(given_amount) AS amount FROM events
-    WHERE business_day BETWEEN :first AND :last GROUP BY business_day, type, currency
-    ORDER BY business_day, type, currency NULLS FIRST
+    SELECT business_day, type, currency, sum(events)::bigint AS events, sum(amount) AS amount FROM (
+        SELECT business_day, type, currency, count(*) AS events, sum(given_amount) AS amount FROM events
+        WHERE business_day BETWEEN :first AND :last GROUP BY business_day, type, currency
+        UNION ALL
+        SELECT business_day, type, nullif(currency, ''), events, amount FROM dropped_totals
+        WHERE business_day BETWEEN :first AND :last
+    ) AS kept_and_dropped
+    GROUP BY business_day, type, currency ORDER BY business_day, type, currency NULLS FIRST
 """)
 _REJECTIONS_SHOWN = 100
 
@@ -192,7 +197,8 @@ class PostgresReader:
 
     async def status(self, *, now: datetime) -> IngestStatus:
         async with self._reading() as connection:
-            as_of = self._as_of((await connection.execute(_MOMENT)).one(), now)
+            moment = (await connection.execute(_MOMENT)).one()
+            as_of = self._as_of(moment, now)
             rows = (await connection.execute(_PARTITIONS)).all()
             workers = await load_workers(connection)
             tiers = (await connection.execute(_COVERED)).one_or_none()
@@ -212,6 +218,7 @@ class PostgresReader:
             tiers_as_of=tiers.as_of if tiers else None,
             tiers_current=covered or applied == 0,
             last_applied_at=max((row.last_applied_at for row in rows if row.last_applied_at), default=None),
+            events_known_since=moment.events_known_since,
         )
 
     async def dead_letters(self, *, reason: str | None, before_id: int | None, limit: int) -> Sequence[DeadLetter]:

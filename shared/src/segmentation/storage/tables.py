@@ -46,6 +46,7 @@ house = Table(
     Column("as_of", Date, comment="with the event clock: the greatest business day applied"),
     Column("policy_version", Integer, nullable=False, comment="the version in force"),
     Column("rates_version", Integer, nullable=False, server_default="0", comment="grows with every load of rates"),
+    Column("events_known_since", Date, comment="raw events of earlier days may have been dropped; null: none was"),
 )
 
 partitions = Table(
@@ -129,6 +130,7 @@ events = Table(
     Column("headers", Text, comment="as received, JSON, values in base64; null without any"),
     Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
     Index(None, "business_day"),
+    Index(None, "customer_id"),
 )
 
 customers = Table(
@@ -291,4 +293,49 @@ full_snapshots = Table(
     Column("begun_at", _MOMENT, comment="of the last attempt"),
     Column("done_at", _MOMENT),
     Column("customers", BigInteger, nullable=False, server_default="0", comment="on the topic, of the last attempt"),
+)
+
+
+# --- the baseline: what dropped events counted ----------------------------------------------------------------------
+
+dropped_customers = Table(
+    "dropped_customers",
+    metadata,
+    Column("customer_id", _BYTES, primary_key=True, comment="whose raw events were dropped, some or all"),
+    Column("profile", JSONB, nullable=False, server_default="{}", comment="as in customers, by dropped events alone"),
+)
+
+dropped_orders = Table(
+    "dropped_orders",
+    metadata,
+    *(Column(each.name, each.type, primary_key=each.primary_key, comment=each.comment) for each in orders.columns),
+    comment="as orders, by dropped events alone",
+)
+
+dropped_retractions = Table(
+    "dropped_retractions",
+    metadata,
+    Column("customer_id", _BYTES, primary_key=True),
+    Column("event_key", LargeBinary, primary_key=True, comment="of the event taken back"),
+)
+
+dropped_occurrences = Table(
+    "dropped_occurrences",
+    metadata,
+    Column("customer_id", _BYTES, primary_key=True),
+    Column("event_key", LargeBinary, primary_key=True, comment="of a return, complaint or feedback"),
+    Column("type", Text, nullable=False),
+    Column("business_day", Date, nullable=False),
+    Column("amount", Numeric, comment="converted, of returns"),
+    Column("score", Numeric, comment="of feedback"),
+)
+
+dropped_totals = Table(
+    "dropped_totals",
+    metadata,
+    Column("business_day", Date, primary_key=True),
+    Column("type", Text, primary_key=True),
+    Column("currency", Text, primary_key=True, comment="empty for types without an amount"),
+    Column("events", BigInteger, nullable=False),
+    Column("amount", Numeric, comment="as given, in that currency"),
 )

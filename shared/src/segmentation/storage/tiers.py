@@ -172,6 +172,30 @@ class Settling:
         return True
 
 
+async def misplaced(
+    connection: AsyncConnection, library: Library, today: date | None
+) -> list[tuple[CustomerId, Tier, Tier]] | None:
+    """Whose computed tier is another than a ranking of everyone gives, with both; None while it is not settled.
+
+    Args:
+        connection: Of one moment: REPEATABLE READ.
+        library: For the policy.
+        today: By the system clock; None where the events' clock counts.
+    """
+    state = await load_state(connection)
+    as_of = today or state.as_of
+    if as_of is None:
+        return []
+    asked = {"as_of": as_of, "policy_version": state.policy_version}
+    moment = (await connection.execute(_STANDING, asked)).one()
+    if moment.due or moment.settled != moment.wanted:
+        return None
+    policy = await library.policy(connection, state.policy_version)
+    roster = await load_roster(connection)
+    ranking = await asyncio.to_thread(roster.rank, policy.tiers)
+    return [(roster.customer_id(row), roster.tier(row), tier) for row, tier in roster.crossers(ranking)]
+
+
 async def take_moves(connection: AsyncConnection) -> dict[CustomerId, int]:
     """What has moved since it was last taken: of each customer the latest value."""
     moved: dict[CustomerId, int] = {}

@@ -36,7 +36,8 @@ async def read_status(context: InContext) -> schemas.IngestAnswer:
     "/ingest/totals",
     summary="Events and amounts applied, to set against the books",
     description="Per business day, type and currency, as given in the events: every applied event is in it once, also "
-    "older versions of an order and what was retracted. Up to 366 days at a time.",
+    "older versions of an order and what was retracted, and also after its raw event was dropped for its age. Up to "
+    "366 days at a time.",
     responses=problems.responses(422, 503),
 )
 async def read_totals(
@@ -65,7 +66,8 @@ async def read_full_snapshots(context: InContext) -> schemas.FullSnapshotsAnswer
     "/events/{event_id:path}",
     summary="What became of an event",
     description="Whether it was applied and counts, which version of the order counts in its place, or why it was "
-    "refused.",
+    "refused. Of an event whose raw form was dropped for its age nothing is known any more; the 404 then says from "
+    "which day on events are known.",
     responses=problems.responses(404, 503),
 )
 async def read_event(
@@ -74,7 +76,9 @@ async def read_event(
     known = 1 <= len(event_id) <= MAX_EVENT_ID and "\x00" not in event_id
     fate = await context.reader.event(event_id) if known else None
     if fate is None:
-        raise ProblemAnswer(404, f"No event {event_id[:_SHOWN]!r} is known.")
+        since = (await context.reader.status(now=context.now())).events_known_since
+        dropped = f" Raw events of days before {since} were dropped; it may have been one of them." if since else ""
+        raise ProblemAnswer(404, f"No event {event_id[:_SHOWN]!r} is known.{dropped}")
     return presenting.present_event(fate)
 
 
