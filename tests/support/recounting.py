@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from segmentation.fields import CustomerId
 from segmentation.ledger import House
 from segmentation.storage.books import Books
-from segmentation.storage.recount import Recount
+from segmentation.storage.recount import Difference, Recount
 from segmentation.storage.retention import PostgresRetention
 
 from .histories import NOW
@@ -37,7 +37,7 @@ async def differences(engine: AsyncEngine, house: House, *, now: datetime = NOW,
 async def rebuild(engine: AsyncEngine, house: House, *, now: datetime = NOW, at_once: int = 2) -> list[str]:
     """Mends everything; what differed. The caller settles."""
     recount, books = Recount(engine, house), Books(engine, house)
-    found = []
+    found: list[Difference] = []
     await books.mend_clock()
     async for customer_ids in _pages(recount, at_once):
         found += await recount.mend(customer_ids, now=now)
