@@ -60,7 +60,8 @@ def test_the_help_of_each_subcommand_names_its_settings(
 def test_the_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended("--help") == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in ("run", "load-rates", "snapshot", "resume", "reposition"))
+    commands_there = ("run", "load-rates", "snapshot", "resume", "reposition", "check", "rebuild", "drop-events")
+    assert all(name in text for name in commands_there)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,9 @@ def test_the_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> N
         ("resume", "orders/2147483648"),
         ("resume", "orders/0", "orders/1"),
         ("resume", "orders/0", "--all"),
+        ("drop-events",),
+        ("drop-events", "--before", "soon"),
+        ("check", "everything"),
     ],
 )
 def test_what_is_no_command_is_said_with_the_usage(

@@ -107,3 +107,19 @@ def test_a_business_day_is_looked_up_to_the_microsecond():
 def test_an_unknown_time_zone_is_refused(name):
     with pytest.raises((KeyError, ValueError, OSError)):
         BusinessCalendar(name)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "America/New_York", "Pacific/Apia", "Europe/Berlin"])
+@pytest.mark.parametrize(
+    "day", [date(2026, 3, 8), date(2026, 3, 29), date(2026, 10, 25), date(2011, 12, 31), date(1990, 1, 1)]
+)
+def test_a_day_begins_with_the_first_instant_that_is_no_earlier_day(zone: str, day: date) -> None:
+    business = BusinessCalendar(zone)
+    begins = business.beginning(day)
+    assert business.business_day(begins) == day
+    assert business.business_day(begins - 1) < day
+
+
+def test_a_day_that_a_zone_skipped_begins_with_the_next_one() -> None:
+    business = BusinessCalendar("Pacific/Apia")
+    assert business.beginning(date(2011, 12, 30)) == business.beginning(date(2011, 12, 31))

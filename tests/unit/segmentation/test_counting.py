@@ -122,3 +122,13 @@ def test_buckets_merge_and_negate():
     one, other = DayBucket(orders=1, gross_revenue=5), DayBucket(returns=2, gross_revenue=-7)
     assert merge(one, other) == merge(other, one) == DayBucket(orders=1, returns=2, gross_revenue=-2)
     assert merge(one, negate(one)) == DayBucket()
+
+
+def test_an_occurrence_that_the_state_remembers_counts_once_and_can_be_taken_back() -> None:
+    """A repeat that nobody recognised, since the raw event was dropped; what was counted first stands."""
+    first, repeat, other_content, retraction, nothing = changes(
+        [a_return(amount="5")], [a_return(amount="5")], [a_return(amount="7")], [a_retraction(retracts="return-1")], []
+    )
+    assert first == DayBucket(returns=1, returned_amount=500)
+    assert (repeat, other_content) == (DayBucket(), DayBucket())
+    assert (merge(first, retraction), nothing) == (DayBucket(), DayBucket())

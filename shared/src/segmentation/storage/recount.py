@@ -81,6 +81,9 @@ _UNSETTLED = text("""
     UPDATE partitions SET unsettled_since = coalesce(unsettled_since, clock_timestamp())
     WHERE (topic, number) = (SELECT topic, number FROM partitions ORDER BY topic, number LIMIT 1)
 """)
+# A customer with very many orders takes a while to compare; whoever is stopped in the middle holds nobody up for long.
+_MAY_COMPARE = text("SET LOCAL idle_in_transaction_session_timeout = '10min'")
+_MAY_HOLD = text("SET LOCAL idle_in_transaction_session_timeout = '60s'")
 _NOTHING = "nothing"
 _WHENEVER = datetime.max.replace(tzinfo=UTC)
 _NOT_OF_EVENTS = ("updated_at", "tier_since", "segment_since")
@@ -160,12 +163,14 @@ class Recount:
     async def check(self, customer_ids: Sequence[CustomerId]) -> Sequence[Difference]:
         """Everything of some customers that is stored otherwise than it recounts to."""
         async with transaction(self._engine, isolation="REPEATABLE READ") as connection:
+            await connection.execute(_MAY_COMPARE)
             found, _ = await self._compare(connection, customer_ids)
             return found.differences
 
     async def mend(self, customer_ids: Sequence[CustomerId], *, now: datetime) -> Sequence[Difference]:
         """Replaces what differs, assesses whom it concerns, and has the keeper rank everyone anew."""
         async with transaction(self._engine) as connection:
+            await connection.execute(_MAY_HOLD)
             # In the order of locks that all writers keep; a settling holds the ranking before the customers it moves.
             await connection.execute(_UNSETTLE)
             # Somebody who is not known can only be held by being made known; see below.
