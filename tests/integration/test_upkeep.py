@@ -28,7 +28,10 @@ from tests.support.recounting import differences, drop
 from tests.support.workers import Site, command
 
 from ingest_worker import upkeep
+from ingest_worker.condition import Condition
 from ingest_worker.keeper import Keeper
+from ingest_worker.telemetry import Metrics
+from ingest_worker.waiting import Backoff
 from segmentation.errors import StoreUnavailable, UpkeepRefused
 from segmentation.settings import HouseSettings
 from segmentation.storage import assessed, recount, retention
@@ -350,7 +353,14 @@ async def test_the_keeper_drops_what_has_grown_too_old(store: PostgresStore, eng
     for days, expected_left in ((None, False), (200, True)):
         stop = asyncio.Event()
         keeper = Keeper(
-            store.ledger, now=now, stop=stop, retention=PostgresRetention(engine, store.house), retain_days=days
+            store.ledger,
+            now=now,
+            stop=stop,
+            condition=Condition(now=now, monotonic=lambda: 0.0),
+            metrics=Metrics(),
+            backoff=Backoff(chance=lambda: 0.0),
+            retention=PostgresRetention(engine, store.house),
+            retain_days=days,
         )
         await keeper._keep()
         stop.set()
