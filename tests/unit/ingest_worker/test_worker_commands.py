@@ -44,6 +44,7 @@ def ended(*arguments: str) -> object:
         ("load-rates", HOUSE_NAMES),
         ("snapshot", HOUSE_NAMES),
         ("resume", HOUSE_NAMES),
+        ("restored", HOUSE_NAMES),
         ("reposition", HOUSE_NAMES),
     ],
 )
@@ -60,7 +61,7 @@ def test_the_help_of_each_subcommand_names_its_settings(
 def test_the_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended("--help") == 0
     text = capsys.readouterr().out
-    commands_there = ("run", "load-rates", "snapshot", "resume", "reposition", "check", "rebuild", "drop-events")
+    commands_there = ("run", "load-rates", "snapshot", "resume", "restored", "reposition", "check", "rebuild")
     assert all(name in text for name in commands_there)
 
 

@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print(asyncio.run(commands.snapshot(HouseSettings.load(), wait=not chosen.no_wait)))
             case "resume":
                 print(asyncio.run(commands.resume(HouseSettings.load(), chosen.partition)))
+            case "restored":
+                print(asyncio.run(commands.restored(HouseSettings.load())))
             case "check":
                 sys.exit(1 if asyncio.run(upkeep.check(HouseSettings.load(), _now)) else 0)
             case "rebuild":
@@ -131,6 +133,16 @@ def _parser() -> argparse.ArgumentParser:
         "partition", type=_partition, nargs="?", metavar="TOPIC/PARTITION", help="such as logistics.orders/3"
     )
     where.add_argument("--all", action="store_true", help="every partition that stands halted")
+    subcommands.add_parser(
+        "restored",
+        help="go on with a database that was restored to an earlier point",
+        description="Lets announced changes and dead letters go on with numbers that were never given out before, and "
+        "asks for a full snapshot: whoever follows the topics drops what is not newer than what they have, and would "
+        "drop everything that a restored database announces. Run it once, with the workers stopped, before they "
+        "start on the restored database; docs/runbooks/ingestion.md says what else to do.",
+        epilog=f"settings, from the environment:\n{help_text(HouseSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     reposition = subcommands.add_parser(
         "reposition",
         help="read every partition from its beginning, after the broker began anew",

@@ -14,6 +14,7 @@ from segmentation.outcomes import Partition
 from segmentation.settings import HouseSettings
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
+from segmentation.storage.feeds import leap
 from segmentation.storage.full_snapshots import PostgresFullSnapshots
 from segmentation.storage.ledger import PostgresLedger
 
@@ -121,6 +122,22 @@ async def resume(settings: HouseSettings, partition: Partition | None) -> str:
         "Its reject budget begins anew."
         for each, halt in found.items()
         if halt is not None
+    )
+
+
+async def restored(settings: HouseSettings) -> str:
+    """After the database was restored to an earlier point; returns what was done and what is to be done."""
+    engine = create_engine(settings.database_url.get_secret_value(), application_name="restored", pool_size=1)
+    try:
+        await foundation.open_house(engine, settings.house)
+        position = await leap(engine)
+        asked = await PostgresFullSnapshots(engine).ask()
+    finally:
+        await engine.dispose()
+    return (
+        f"Changes go on at sequence {position + 1}, beyond whatever was announced before; full snapshot {asked.id} is "
+        "asked for, so that whoever follows them can reconcile. Start the workers now; then do again what people did "
+        "since the backup (rates, replays, policies, erasures), and run `ingest-worker check`."
     )
 
 

@@ -47,6 +47,29 @@ _DEAD_LETTERS_AFTER = text(
 )
 
 
+LEAP = 1_000_000_000
+"""More positions than any feed gives out between a backup and the day it is needed."""
+
+_LEAP = text("UPDATE feeds SET placed = placed + :leap WHERE name = :name RETURNING placed")
+_LEAP_DEAD_LETTERS = text("""
+    SELECT setval(pg_get_serial_sequence('dead_letters', 'id'), coalesce(max(id), 0) + :leap) FROM dead_letters
+""")
+
+
+async def leap(engine: AsyncEngine) -> int:
+    """Lets feeds and dead letters go on far beyond whatever they gave out before; returns the changes' position.
+
+    For a database that was restored to an earlier point: what it gave out since then, others have seen.
+    """
+    async with transaction(engine) as connection:
+        for feed in Feed:
+            await connection.execute(_OPEN, {"name": feed})
+            await connection.execute(_LOCK, {"name": feed})
+        placed = [await connection.scalar(_LEAP, {"name": feed, "leap": LEAP}) for feed in Feed]
+        await connection.execute(_LEAP_DEAD_LETTERS, {"leap": LEAP})
+    return int(placed[0] or 0)
+
+
 class PostgresFeeds:
     """`segmentation.ledger.Feeds` over PostgreSQL."""
 
