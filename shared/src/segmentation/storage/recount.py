@@ -6,7 +6,6 @@ transaction, so that stopping at any point leaves the data no worse; what events
 when a tier or segment has held, which tiers days closed with) stays as it is.
 """
 
-import dataclasses
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -385,11 +384,11 @@ def _profile_differences(
 
 
 def _compare_snapshots(found: _Found, standing: Snapshot, again: Snapshot) -> None:
-    for each in dataclasses.fields(Snapshot):
-        one, other = getattr(standing, each.name), getattr(again, each.name)
-        if each.name not in _NOT_OF_EVENTS and one != other:
+    for name in Snapshot.__struct_fields__:
+        one, other = getattr(standing, name), getattr(again, name)
+        if name not in _NOT_OF_EVENTS and one != other:
             found.snapshots.add(standing.customer_id)
-            what = f"assessment: {each.name}"
+            what = f"assessment: {name}"
             found.differences.append(Difference(standing.customer_id, what, _shown(one), _shown(other)))
 
 
