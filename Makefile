@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES := shared services/segment-api services/ingest-worker deploy/local
 ARGS ?=
+JOBS ?= 2
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -26,8 +27,8 @@ $(READY): constraints.txt $(PACKAGES:%=%/pyproject.toml)
 run: $(READY) ## start PostgreSQL, Kafka, worker and API, and replay two years of trade; ARGS="--help" for more
 	@exec $(BIN)/local-stack run $(ARGS)
 
-test: $(READY) ## run every test, against real PostgreSQL and real Kafka; ARGS="-k tiers" for some
-	@exec $(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## run every test, against real PostgreSQL and real Kafka; ARGS="-k tiers" for some, JOBS=0 in one process
+	@exec $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: $(READY) ## ruff, mypy, import contracts, migrations equal to the tables
 	$(BIN)/ruff check .
