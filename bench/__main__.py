@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--events", type=_count, default=60_000, help="messages to ingest (default %(default)s)")
     parser.add_argument(
-        "--customers", type=_count, default=200_000, help="customers that the keeper ranks (default %(default)s)"
+        "--customers", type=_count, default=1_000_000, help="customers that the keeper ranks (default %(default)s)"
     )
     parser.add_argument(
         "--only",

@@ -4,7 +4,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from itertools import islice
 from typing import Final
@@ -22,6 +22,9 @@ from segmentation.storage.ledger import PostgresLedger
 from segmentation.tiering import CutOffs, Standing
 
 _REPEATS: Final = 5
+_SWEEPS: Final = 20
+_SWEEP_CUSTOMERS: Final = 500
+"""As the keeper does it."""
 _MOVED: Final = 1_000
 """Customers whose value moves between two refreshes."""
 _MEMORY_EVENTS: Final = 10_000
@@ -91,6 +94,8 @@ async def measure_keeper(site: Site, results: Results, *, customers: int, wanted
         if "keeper_vs_sql" in wanted:
             site.say("Cut-offs: SQL and the keeper in turn …")
             await _compare(engine, results, customers)
+            site.say("Midnight: everyone has come due, some of them are swept …")
+            await _sweep(engine, results)
     finally:
         await engine.dispose()
     if "worker_memory_mb" in wanted:
@@ -179,6 +184,26 @@ async def _compare(engine: AsyncEngine, results: Results, customers: int) -> Non
         "sql_vs_whole_settling": round(median["sql"] / median["settle"], 2),
         "sql_vs_rank_alone": round(median["sql"] / statistics.median(rank_seconds), 2),
     }
+
+
+async def _sweep(engine: AsyncEngine, results: Results) -> None:
+    """How fast the sweep is when everybody's snapshot comes due at once, and how long one of its steps holds locks."""
+    ledger = PostgresLedger(engine, HOUSE)
+    async with transaction(engine) as connection:
+        await connection.execute(_HOUSE, {"day": START.date() + timedelta(days=29)})
+    seconds: list[float] = []
+    for _ in range(_SWEEPS):
+        begin = time.perf_counter()
+        if await ledger.sweep(now=_NOW, limit=_SWEEP_CUSTOMERS) != _SWEEP_CUSTOMERS:
+            raise BenchFailed("not everybody had come due")
+        seconds.append(time.perf_counter() - begin)
+    results.details["sweep"] = {
+        "customers_per_step": _SWEEP_CUSTOMERS,
+        "customers_per_second": round(_SWEEPS * _SWEEP_CUSTOMERS / sum(seconds), 1),
+        "longest_step_seconds": round(max(seconds), 4),
+    }
+    async with transaction(engine) as connection:
+        await connection.execute(_HOUSE, {"day": START.date()})
 
 
 async def _timed(step: Callable[[], Awaitable[None]]) -> float:
