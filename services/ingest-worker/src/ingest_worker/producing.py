@@ -16,8 +16,8 @@ from segmentation.events import RejectReason
 from segmentation.ledger import ChangeAnnouncement, DeadLetter
 from segmentation.messages import DeadLetterHeaders, SnapshotBeginMarker, SnapshotEndMarker
 
-_LARGEST_VALUE_BYTES = 900_000
-"""Of a dead letter's own bytes; with its headers it has to fit into what a broker takes by default."""
+_LARGEST_BYTES = 900_000
+"""Of a dead letter's own bytes and headers; with ours they have to fit into what a broker takes by default."""
 
 
 class KafkaMessage(NamedTuple):
@@ -75,8 +75,9 @@ def marker_message(marker: SnapshotBeginMarker | SnapshotEndMarker, partition: i
 
 def dead_letter_message(letter: DeadLetter) -> KafkaMessage:
     """A rejected message as it goes to its topic: its own bytes and headers, and in ours why and where from."""
-    value = letter.value
-    whole = value is None or len(value) <= _LARGEST_VALUE_BYTES
+    value = letter.value or b""
+    theirs = [(name, base64.b64decode(encoded or "")) for name, encoded in letter.headers]
+    whole = len(value) + sum(len(name.encode()) + len(text) for name, text in theirs) <= _LARGEST_BYTES
     ours = DeadLetterHeaders(
         id=str(letter.id),
         reason=RejectReason(letter.reason),
@@ -87,6 +88,5 @@ def dead_letter_message(letter: DeadLetter) -> KafkaMessage:
         offset=str(letter.offset),
         value_omitted=None if whole else "true",
     )
-    theirs = [(name, base64.b64decode(encoded or "")) for name, encoded in letter.headers] if whole else []
     key = letter.customer_id.encode() if letter.customer_id else None
-    return KafkaMessage(key, (value or b"") if whole else b"", ours.encoded() + theirs)
+    return KafkaMessage(key, value if whole else b"", ours.encoded() + (theirs if whole else []))
