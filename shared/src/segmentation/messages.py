@@ -165,7 +165,8 @@ class DeadLetterHeaders(BaseModel):
     partition: str = Field(description="Partition in which it was read.", pattern="^[0-9]+$")
     offset: str = Field(description="Offset at which it was read.", pattern="^[0-9]+$")
     value_omitted: Literal["true"] | None = Field(
-        None, description="With its headers the value is too large to be sent on; all is kept, see `GET /dead-letters/{id}`."
+        None,
+        description="With its headers the value is too large to be sent on; all is kept, see `GET /dead-letters/{id}`.",
     )
 
     def encoded(self) -> list[tuple[str, bytes]]:

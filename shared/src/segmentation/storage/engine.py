@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import msgspec
 from sqlalchemy import event
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -17,6 +18,9 @@ from segmentation.storage import bulk
 
 _PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
 """SQLSTATE classes that a later try may not meet: connection, rollback, resources, locks, intervention, system."""
+
+_PASSING_STATES = ("25006", "25P03", "25P04")
+"""Of a class that does not pass otherwise: a server that only reads (a fail-over), a transaction out of time."""
 
 _REFUSED_CLASSES = ("28", "3D")
 """No such user or password, no such database: nothing that waiting mends."""
@@ -57,13 +61,15 @@ def create_engine(database_url: str, *, application_name: str, pool_size: int) -
             },
         },
     )
-    event.listen(engine.sync_engine, "handle_error", _give_up_the_dumb)
+    event.listen(engine.sync_engine, "handle_error", _give_up_connections)
     return engine
 
 
-def _give_up_the_dumb(failure: ExceptionContext) -> None:
-    # Rolling back would be to ask once more, and to wait as long again.
-    if isinstance(failure.original_exception, TimeoutError):
+def _give_up_connections(failure: ExceptionContext) -> None:
+    # To a dumb one: rolling back would be to ask once more, and to wait as long again. To one that only reads: the
+    # server was the first one once, and a new connection may find the one that is now.
+    dumb = isinstance(failure.original_exception, TimeoutError)
+    if dumb or getattr(failure.original_exception, "sqlstate", None) == "25006":
         failure.is_disconnect = True
 
 
@@ -108,8 +114,10 @@ def _state(error: Exception) -> str:
 
 
 def _is_passing(error: Exception) -> bool:
+    if isinstance(getattr(error, "orig", None), AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError):
+        return True  # the tables were migrated meanwhile; every connection forgets its statements with this
     if _state(error):
-        return _state(error)[:2] in _PASSING_CLASSES
+        return _state(error)[:2] in _PASSING_CLASSES or _state(error) in _PASSING_STATES
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
     return True
