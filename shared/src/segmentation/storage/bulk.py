@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _OPEN, _LASTING = "staged in this transaction", "staged"
-"""Which temporary tables a connection has, in its pool's notes about it."""
+"""Which temporary tables a connection has filled by now, and which it has, in its pool's notes about it."""
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -33,7 +33,7 @@ async def insert_rows(
     Args:
         connection: With an open transaction.
         table: Where to.
-        names: The columns given; for one table always the same.
+        names: The columns given.
         rows: Their values.
         then: What follows: ON CONFLICT and RETURNING. The stored row is called `stored`.
 
@@ -45,14 +45,17 @@ async def insert_rows(
         return []
     statements = _statements(table, tuple(names), then)
     driver: Any = (await connection.get_raw_connection()).driver_connection
+    filled = connection.info.setdefault(_OPEN, set())
+    if statements.staged in filled:
+        await connection.execute(statements.empty)
     # SQLAlchemy begins a transaction with its first statement; what the driver copies before that would stand alone.
-    if statements.staged not in connection.info.get(_LASTING, ()) or not driver.is_in_transaction():
+    elif statements.staged not in connection.info.get(_LASTING, ()) or not driver.is_in_transaction():
         await connection.execute(statements.stage)
-        connection.info.setdefault(_OPEN, set()).add(statements.staged)
+    filled.add(statements.staged)
     for position in statements.numbers:
         columns[position] = tuple([None if value is None else str(value) for value in columns[position]])
     try:
-        await driver.copy_records_to_table(statements.staged, records=zip(*columns, strict=True))
+        await driver.copy_records_to_table(statements.staged, columns=names, records=zip(*columns, strict=True))
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError):
         # SQLAlchemy has not seen it, and would wait for the answer to a rollback.
         await connection.invalidate()
@@ -62,7 +65,7 @@ async def insert_rows(
 
 
 def committed(notes: dict[Any, Any]) -> None:
-    """Remembers the temporary tables that a transaction has made: they last as long as its connection.
+    """Remembers the temporary tables that a transaction has filled: they last as long as its connection.
 
     Args:
         notes: What the pool notes about the connection (`connection.info`).
@@ -71,7 +74,7 @@ def committed(notes: dict[Any, Any]) -> None:
 
 
 def rolled_back(notes: dict[Any, Any]) -> None:
-    """Forgets those that went with the transaction."""
+    """Forgets those that it filled: one that it made has gone with it."""
     notes.pop(_OPEN, None)
 
 
@@ -87,8 +90,10 @@ class _Statements:
         types = {name: table.columns[name].type for name in names}
         self.numbers = [position for position, kind in enumerate(types.values()) if isinstance(kind, Numeric)]
         self.staged = f"staged_{table.name}"
-        columns = ", ".join(f'"{name}" {_staged_type(kind)}' for name, kind in types.items())
+        # All columns, whichever are given: it outlasts the transaction, and the next may give others.
+        columns = ", ".join(f'"{column.name}" {_staged_type(column.type)}' for column in table.columns)
         self.stage = text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {self.staged} ({columns}) ON COMMIT DELETE ROWS")
+        self.empty = text(f"TRUNCATE {self.staged}")
         listed = ", ".join(f'"{name}"' for name in names)
         values = ", ".join(f'CAST("{name}" AS {_type_name(kind)})' for name, kind in types.items())
         self.insert = text(
