@@ -99,8 +99,9 @@ class PostgresLedger:
 
     async def claim(self, partitions: Iterable[Partition], *, owner: str) -> Mapping[Partition, Claim]:
         async with transaction(self._engine) as connection:
+            claims = await positions.claim(connection, partitions, owner)
             await workers.greet(connection, owner)
-            return await positions.claim(connection, partitions, owner)
+            return claims
 
     async def reposition(self) -> None:
         """Forgets how far every partition was read, for a broker that begins anew; counts stay."""

@@ -54,6 +54,8 @@ _LOCK = text("""
       ON stored.topic = given.topic AND stored.number = given.number
     ORDER BY stored.topic, stored.number FOR UPDATE OF stored
 """)
+_LOCK_ALL = text("SELECT FROM partitions ORDER BY topic, number FOR UPDATE")
+_LOCK_OWN = text("SELECT FROM partitions WHERE owner = :owner ORDER BY topic, number FOR UPDATE")
 _RELEASE = text("UPDATE partitions SET owner = NULL WHERE owner = :owner")
 _NOTE_ENDS = text("""
     UPDATE partitions AS stored SET end_offset = given.end_offset
@@ -75,11 +77,13 @@ async def claim(connection: AsyncConnection, partitions: Iterable[Partition], ow
 
 async def reposition(connection: AsyncConnection) -> None:
     """Forgets how far every partition was read; counts stay."""
+    await connection.execute(_LOCK_ALL)
     await connection.execute(_REPOSITION)
 
 
 async def release(connection: AsyncConnection, owner: str) -> None:
     """Gives up whatever the owner holds."""
+    await connection.execute(_LOCK_OWN, {"owner": owner})
     await connection.execute(_RELEASE, {"owner": owner})
 
 
