@@ -32,7 +32,7 @@ from tests.support.oracle import Message, Oracle, Setting
 from tests.support.workers import Site
 
 from local_stack.kafka import EmbeddedKafka
-from segmentation.outcomes import Partition
+from segmentation.outcomes import Outcome, Partition
 
 pytestmark = pytest.mark.kafka
 
@@ -352,3 +352,15 @@ async def test_topics_of_one_name_are_read_once(site: Site, kafka: EmbeddedKafka
     await produce(kafka.bootstrap_servers, spread(map(as_message, events), [only], PARTITIONS))
     status = await site.is_in(len(events))
     assert (sum(status.events.values()), len(status.partitions)) == (len(events), PARTITIONS)
+
+
+async def test_what_unpacks_to_much_more_is_read_in_pieces(site: Site, kafka: EmbeddedKafka) -> None:
+    """How much is fetched bounds nothing: a text that repeats itself is packed to a hundredth."""
+    text = "late parcel, " * 18_000
+    large = [as_message(builders.a_complaint(event_id=f"c{number}", text=text)) for number in range(900)]
+    topics = [site.settings[name] for name in TOPIC_SETTINGS]
+    await produce(kafka.bootstrap_servers, spread(large, topics, PARTITIONS), compression="gzip")
+    worker = site.start()
+    status = await site.is_in(len(large))
+    assert status.events[Outcome.APPLIED] == len(large)
+    assert max(line["messages"] for line in worker.said("batch.recorded")) * len(text) < 100 * 1024 * 1024

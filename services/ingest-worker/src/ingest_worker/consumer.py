@@ -49,6 +49,8 @@ _ASK_HALTS_SECONDS = 2.0
 _PAGE_SECONDS = 60.0
 _METADATA_MILLISECONDS = 10_000  # a topic or partition that is new is consumed this soon
 _FETCH_BYTES = 8 * 1024 * 1024
+_TURN_BYTES = 32 * 1024 * 1024  # a whole batch of usual messages takes a tenth of it
+_PIECE_MESSAGES = 200  # of the largest that are accepted, 50 MiB
 
 
 class PositionOutOfRange(Obstacle):
@@ -196,13 +198,11 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             self._claiming.clear()
             await self._claim()
         try:
-            polled = await self._consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
+            records, had_room = await self._read()
         except NoOffsetForPartitionError:
             # Assigned this moment, and not claimed yet: nothing is known at the broker, the ledger will say.
             await pause(_CLAIM_SECONDS, unless=self._claiming)
             return
-        records = {Partition(*topic_partition): records for topic_partition, records in polled.items()}
-        had_room = sum(map(len, records.values())) < self._batch_messages
         self._watchdog.polled(self._claims, records, had_room=had_room, at=_monotonic())
         async with self._recording:
             positions, ends = await self._positions(), self._end_offsets()
@@ -220,6 +220,31 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._joined:
             self._held_since = None
             self._condition.works(Part.CONSUMER)
+
+    async def _read(self) -> tuple[Mapping[Partition, Sequence[Any]], bool]:
+        """What the client has by now, a batch at most, and whether there was room for more.
+
+        In pieces, because how much was fetched does not tell how much that unpacks to.
+        """
+        records: dict[Partition, list[Any]] = {}
+        messages = size = 0
+        while messages < self._batch_messages and size < _TURN_BYTES:
+            try:
+                polled = await self._consumer.getmany(
+                    timeout_ms=0 if records else _POLL_MILLISECONDS,
+                    max_records=min(_PIECE_MESSAGES, self._batch_messages - messages),
+                )
+            except NoOffsetForPartitionError:
+                if not records:
+                    raise
+                break  # the next poll meets it again, and these are recorded first
+            if not polled:
+                return records, True
+            for topic_partition, piece in polled.items():
+                records.setdefault(Partition(*topic_partition), []).extend(piece)
+                messages += len(piece)
+                size += sum(len(record.value or b"") for record in piece)
+        return records, False
 
     async def _hold(self, error: StoreUnavailable) -> None:
         """Stays in the group and polls nothing while the database is away for a moment.
