@@ -227,6 +227,22 @@ async def test_a_batch_recorded_while_tiers_are_settled_is_not_covered_by_them(
     assert await state_of(store, now) == expected(oracle, now)
 
 
+@pytest.mark.parametrize("most", [0, postgres_tiers._MOST_MOVES_BYTES])
+async def test_values_that_moved_are_taken_in_or_read_with_everyone(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """What has moved since the last settling may be more than everyone is; either way nothing of it is left."""
+    monkeypatch.setattr(postgres_tiers, "_MOST_MOVES_BYTES", most)
+    worker, messages = Worker(store), []
+    for number, amount in enumerate(("10", "500", "20", "7000")):
+        named = {"event_id": str(number), "order_id": str(number), "customer_id": f"C-{number % 3}"}
+        messages.append(as_message(an_order(**named, amount=amount)))
+        await worker.read(messages[-1:])
+        await settle(store)
+        assert await state_of(store) == expected(oracle_of(messages))
+        assert not await store.rows("SELECT id FROM value_moves")
+
+
 async def test_a_keeper_that_was_overtaken_leaves_no_tier_wrong_for_good(
     store: PostgresStore, other: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,10 @@ _PACKED_VALUES = text(f"""
     FROM (SELECT customer_id, value, computed_tier FROM snapshots ORDER BY customer_id) AS ordered
 """)  # noqa: S608 - a constant of our own
 _TAKE_MOVES = text("DELETE FROM value_moves RETURNING id, customer_ids, values")
+_DROP_MOVES = text("DELETE FROM value_moves")
+_MOVES_BYTES = text("SELECT coalesce(sum(octet_length(customer_ids)), 0)::bigint FROM value_moves")
+_MOST_MOVES_BYTES = 32 * 1024 * 1024
+"""To read everyone is less work than more than this; so much gathers while nothing is settled for long."""
 _LOCK_PARTITIONS = text("SELECT FROM partitions ORDER BY topic, number FOR UPDATE")
 _BEGIN = text("""
     -- A fence: raising the attempt waits for the open steps of an earlier settling and stops its later ones.
@@ -143,9 +147,12 @@ class Settling:
                 return False
             policy = await self._library.policy(connection, state.policy_version)
             applied = (await connection.execute(_PARTITIONS)).all()
-            moved = await take_moves(connection)
-            if roster is None:
+            moved: dict[CustomerId, int] = {}
+            if roster is None or await connection.scalar(_MOVES_BYTES) > _MOST_MOVES_BYTES:
+                await connection.execute(_DROP_MOVES)
                 roster = await load_roster(connection)
+            else:
+                moved = await take_moves(connection)
         roster.update(moved)
         # In a thread: at a million customers this takes long enough to hold up everything else here.
         ranking = await asyncio.to_thread(roster.rank, policy.tiers)
