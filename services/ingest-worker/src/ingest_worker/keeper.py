@@ -84,5 +84,7 @@ class Keeper:
         time = asyncio.get_running_loop().time()
         if self._retention is None or self._retain_days is None or time < self._drop_next:
             return
-        if not await self._retention.drop_expired(days=self._retain_days, now=self._now(), limit=_DROP_EVENTS):
-            self._drop_next = time + _DROP_AGAIN_SECONDS
+        # After a failure as well: what cannot be dropped must not keep the tiers waiting.
+        self._drop_next = time + _DROP_AGAIN_SECONDS
+        if await self._retention.drop_expired(days=self._retain_days, now=self._now(), limit=_DROP_EVENTS):
+            self._drop_next = time
