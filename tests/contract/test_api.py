@@ -571,6 +571,7 @@ async def test_the_status_has_exactly_the_shape_of_the_contract(api: Api) -> Non
         ],
         "workers": [{"worker": "worker-1", "waiting_for": []}],
         "events": {"applied": 2, "duplicate": 1, "rejected": 1, "suppressed": 1},
+        "events_known_since": None,
         "customers": 2,
         "tiers": {"as_of": "2026-11-22", "current": True},
     }
@@ -640,6 +641,7 @@ async def test_the_status_before_the_first_message(api: Api) -> None:
         "partitions": [],
         "workers": [],
         "events": {"applied": 0, "duplicate": 0, "rejected": 0, "suppressed": 0},
+        "events_known_since": None,
         "customers": 0,
         "tiers": {"as_of": None, "current": True},
         "last_applied_at": None,
