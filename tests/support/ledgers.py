@@ -21,7 +21,9 @@ from segmentation import events
 from segmentation import policy as policies
 from segmentation.assessment import Snapshot
 from segmentation.budget import DEFAULT_BUDGET, RejectBudget
+from segmentation.chronicle import HistoryEntry
 from segmentation.counting import OrderKey, OrderState, Profile, profile_fields
+from segmentation.dossiers import Overrides
 from segmentation.fields import CustomerId
 from segmentation.ledger import (
     Batch,
@@ -37,10 +39,11 @@ from segmentation.metrics import Metrics
 from segmentation.money import MINOR_UNITS, Rate
 from segmentation.outcomes import Delivery, Outcome, Partition, Reading
 from segmentation.storage import counted, tables
-from segmentation.storage.assessed import snapshot_from_row
+from segmentation.storage.assessed import SNAPSHOTS, snapshot_from_row
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import activate_policy, add_rates, open_house
 from segmentation.storage.ledger import PostgresLedger
+from segmentation.storage.overriding import PostgresOverrides
 from segmentation.storage.reader import PostgresReader
 
 from .histories import NOW
@@ -63,6 +66,8 @@ class Store(Protocol):
     def house(self) -> House: ...
     @property
     def ledger(self) -> Ledger: ...
+    @property
+    def overrides(self) -> Overrides: ...
     async def add_rates(self, rates: Iterable[Rate]) -> None: ...
     async def suppress(self, customer_id: CustomerId) -> None: ...
     async def figures(self, customer_id: CustomerId, *, now: datetime) -> tuple[date, Metrics] | None: ...
@@ -70,6 +75,8 @@ class Store(Protocol):
     async def status(self, *, now: datetime) -> IngestStatus: ...
     async def snapshots(self) -> dict[CustomerId, Snapshot]: ...
     async def changes(self) -> list[dict[str, Any]]: ...
+    async def history(self, customer_id: CustomerId) -> Sequence[HistoryEntry]: ...
+    async def recorded(self, customer_id: CustomerId, day: date) -> Snapshot | None: ...
     async def applied_at(self) -> set[Position]: ...
     async def rejects(self) -> dict[Position, tuple[str, bytes | None]]: ...
     async def profiles(self) -> dict[CustomerId, Profile]: ...
@@ -82,6 +89,7 @@ class PostgresStore:
     def __init__(self, engine: AsyncEngine, house: House, budget: RejectBudget = DEFAULT_BUDGET) -> None:
         self.house = house
         self.ledger = PostgresLedger(engine, house, budget)
+        self.overrides = PostgresOverrides(engine, house)
         self._reader = PostgresReader(engine, house)
         self._engine = engine
         self.tiers = self._reader.tiers
@@ -101,8 +109,16 @@ class PostgresStore:
         )
 
     async def snapshots(self) -> dict[CustomerId, Snapshot]:
-        rows = await self.rows("SELECT * FROM snapshots")
+        rows = await self.rows(SNAPSHOTS)
         return {row.customer_id: snapshot_from_row(row) for row in rows}
+
+    async def history(self, customer_id: CustomerId) -> Sequence[HistoryEntry]:
+        page = await self._reader.history(customer_id, before=None, limit=1_000_000, now=NOW)
+        return page.entries if page else []
+
+    async def recorded(self, customer_id: CustomerId, day: date) -> Snapshot | None:
+        answer = await self._reader.recorded(customer_id, day)
+        return answer.snapshot if answer else None
 
     async def changes(self) -> list[dict[str, Any]]:
         return [row.payload for row in await self.rows("SELECT payload FROM changes ORDER BY sequence")]

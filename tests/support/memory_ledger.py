@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from segmentation import assessment, counting, metrics, outcomes, tiering
+from segmentation import assessment, chronicle, counting, metrics, outcomes, tiering
 from segmentation.announcements import announce
 from segmentation.assessment import Snapshot
 from segmentation.buckets import DayBucket, merge
 from segmentation.budget import DEFAULT_BUDGET, RecentOutcomes, RejectBudget, charge_batch, commonest
 from segmentation.calendar import BusinessCalendar, instant_of
+from segmentation.chronicle import Entry, EntryKind, HistoryEntry
 from segmentation.counting import Counted, OrderKey, OrderState, Profile, Retraction, occurrence_bucket
 from segmentation.errors import PartitionLost
 from segmentation.events import EventKey
@@ -29,6 +30,7 @@ from segmentation.ledger import TierShare as Share
 from segmentation.metrics import BucketTable, Metrics
 from segmentation.money import Rate, Rates
 from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Settled
+from segmentation.overrides import ByHand, Ending, Override, OverrideRefusal, WantedOverride, judge_override
 from segmentation.policy import Policy
 from segmentation.tiering import TIERS
 
@@ -52,6 +54,7 @@ class MemoryLedger:
 
     def __init__(self, house: House, policy: Policy, budget: RejectBudget = DEFAULT_BUDGET) -> None:
         self.ledger = self
+        self.overrides = self
         self.house = house
         self.policy = policy
         self._budget = budget
@@ -66,6 +69,7 @@ class MemoryLedger:
         self._buckets: dict[CustomerId, dict[date, DayBucket]] = {}
         self._snapshots: dict[CustomerId, Snapshot] = {}
         self._changes: list[dict[str, Any]] = []
+        self._history: list[tuple[Entry, datetime]] = []
         self._dead_letters: list[tuple[Delivery, str]] = []
         self._event_day: date | None = None
         self._settled: tuple[date, int] | None = None
@@ -193,12 +197,20 @@ class MemoryLedger:
             days[day] = merge(days.get(day, DayBucket()), change)
         return touched.customers
 
-    def _assess(self, customer_ids: Iterable[CustomerId], as_of: date, now: datetime, computed: Any = None) -> int:
+    def _assess(
+        self,
+        customer_ids: Iterable[CustomerId],
+        as_of: date,
+        now: datetime,
+        computed: Any = None,
+        by_hand: ByHand | None = None,
+    ) -> int:
         ordered = sorted(customer_ids)
         if not ordered:
             return 0
         rolled = metrics.roll(self._table(ordered), as_of)
-        snapshots = assessment.assess(rolled, self._snapshots, self.policy, now=now, computed=computed)
+        snapshots = assessment.assess(rolled, self._snapshots, self.policy, now=now, computed=computed, by_hand=by_hand)
+        self._history += [(entry, now) for entry in chronicle.entries(self._snapshots, snapshots, by_hand or {})]
         changes = announce(self._snapshots, snapshots)
         self._changes += [change.payload() for change in changes]
         self._snapshots |= {snapshot.customer_id: snapshot for snapshot in snapshots}
@@ -242,6 +254,29 @@ class MemoryLedger:
         self._overview = Overview(as_of, self.policy.tiers.basis, ranking.total, cutoffs, shares, [])
         return True
 
+    async def set_overrides(
+        self, wanted: Mapping[CustomerId, WantedOverride], *, now: datetime
+    ) -> Mapping[CustomerId, OverrideRefusal | None]:
+        as_of = self.as_of(now)
+        refusals: dict[CustomerId, OverrideRefusal | None] = {}
+        for customer_id, each in wanted.items():
+            if as_of is None or customer_id not in self._snapshots:
+                refusals[customer_id] = OverrideRefusal(None, "no such customer is known")
+                continue
+            judged = judge_override(each, self.policy, as_of=as_of, now=now)
+            refusals[customer_id] = judged if isinstance(judged, OverrideRefusal) else None
+            if isinstance(judged, Override):
+                self._assess([customer_id], as_of, now, by_hand={customer_id: judged})
+        return refusals
+
+    async def end_override(self, customer_id: CustomerId, ending: Ending, *, now: datetime) -> bool:
+        as_of, snapshot = self.as_of(now), self._snapshots.get(customer_id)
+        if as_of is None or snapshot is None:
+            return False
+        if snapshot.override is not None and snapshot.override.counts(as_of):
+            self._assess([customer_id], as_of, now, by_hand={customer_id: ending})
+        return True
+
     # --- what else the suites do and ask
 
     async def add_rates(self, rates: Iterable[Rate]) -> None:
@@ -280,6 +315,18 @@ class MemoryLedger:
 
     async def snapshots(self) -> dict[CustomerId, Snapshot]:
         return dict(self._snapshots)
+
+    async def history(self, customer_id: CustomerId) -> Sequence[HistoryEntry]:
+        theirs = [
+            (sequence, entry, at)
+            for sequence, (entry, at) in enumerate(self._history)
+            if entry.after.customer_id == customer_id and entry.kind is not EntryKind.REFRESH
+        ]
+        return chronicle.paired(theirs[::-1], len(theirs))[0]
+
+    async def recorded(self, customer_id: CustomerId, day: date) -> Snapshot | None:
+        theirs = [entry.after for entry, _ in self._history if entry.after.customer_id == customer_id]
+        return next((after for after in reversed(theirs) if after.as_of <= day), None)
 
     async def changes(self) -> list[dict[str, Any]]:
         return list(self._changes)

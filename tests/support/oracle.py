@@ -484,6 +484,8 @@ class Oracle:
         self._counts = dict.fromkeys(OUTCOMES, 0)
         self._applied: dict[str, _Applied] = {}
         self._by_customer: dict[str, list[_Applied]] = {}
+        #: customer: (the tier given by hand, the day on which it no longer counts)
+        self._overrides: dict[str, tuple[str | None, date]] = {}
         self._zone = ZoneInfo(setting.timezone)
         self._base_decimals = MINOR_UNITS[setting.base_currency]
         self._base_unit: int = 10**self._base_decimals
@@ -755,6 +757,23 @@ class Oracle:
             else:
                 tiers[customer_id] = "C"
             before += value
+        return tiers
+
+    def override(self, customer_id: str, tier: str | None, expires_on: date) -> None:
+        """From now on a person has given the customer a tier (None: none), which counts before that day."""
+        self._overrides[customer_id] = (tier, expires_on)
+
+    def effective_tiers(self, as_of: date, closed: Mapping[date, Mapping[str, str]], grace_days: int) -> dict[str, str]:
+        """Every known customer's tier that counts. `closed` is a diary: the computed tiers each day closed with."""
+        tiers = {}
+        for customer_id, computed in self.computed_tiers(as_of).items():
+            given, expires_on = self._overrides.get(customer_id, (None, as_of))
+            if given is not None and as_of < expires_on:
+                tiers[customer_id] = given
+                continue
+            last_days = [closed.get(as_of - timedelta(days=back), {}) for back in range(1, grace_days + 1)]
+            stood = [computed, *(day[customer_id] for day in last_days if customer_id in day)]
+            tiers[customer_id] = min(stood, key=("A", "B", "C", "unrated").index)
         return tiers
 
     def cutoffs(self, as_of: date) -> dict[str, tuple[int, str] | None]:

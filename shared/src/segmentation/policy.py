@@ -64,7 +64,32 @@ _FACT_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     "lifecycle": {"en": "lifecycle", "zh": "生命周期"},
     "segment": {"en": "segment", "zh": "客户群"},
     "default": {"en": "default for", "zh": "默认适用于"},
+    "override": {"en": "override", "zh": "人工指定"},
 }
+
+
+class Comparison(NamedTuple):
+    """One condition held against one customer."""
+
+    fact: str
+    value: str | None
+    """None where there is none: a rate without a denominator."""
+    condition: str
+    """What is asked of it: codes, or a comparison with a threshold."""
+    holds: bool
+
+
+class Tried(NamedTuple):
+    """One row of a decision table, tried for one customer."""
+
+    row: int
+    """Counted from 1, as in the policy's file."""
+    code: str
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def holds(self) -> bool:
+        return all(comparison.holds for comparison in self.comparisons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +116,10 @@ class OneOf:
         column, names = facts.codes[self.fact]
         return Reason(self.fact, names[int(column[row])])
 
+    def compared(self, facts: Facts, row: int) -> Comparison:
+        value = self.reason(facts, row).value
+        return Comparison(self.fact, value, ", ".join(self.codes), bool(self.holds(facts)[row]))
+
 
 @dataclass(frozen=True, slots=True)
 class Compares:
@@ -114,6 +143,12 @@ class Compares:
         numerator, denominator = self._columns(facts)
         value = int(numerator[row]) / int(denominator[row])
         return Reason(self.fact, f"{value:.4g}", f"{self.comparison} {float(self.threshold):g}")
+
+    def compared(self, facts: Facts, row: int) -> Comparison:
+        there = bool(self._columns(facts)[1][row])
+        value = self.reason(facts, row).value if there else None
+        asked = f"{self.comparison} {float(self.threshold):g}"
+        return Comparison(self.fact, value, asked, bool(self.holds(facts)[row]))
 
     def _columns(self, facts: Facts) -> tuple[Column, Column]:
         window = facts.metrics.windows[self.window]
@@ -152,6 +187,13 @@ class Decisions:
             return reasons
         column, names = self.facts.codes["tier"]
         return (Reason("default", names[int(column[row])]),)
+
+    def tried(self, row: int) -> tuple[Tried, ...]:
+        """The rows that were tried for a customer, from the top; the last one is the one that decided."""
+        return tuple(
+            Tried(number, each.code, tuple(condition.compared(self.facts, row) for condition in each.conditions))
+            for number, each in enumerate(self.table[: int(self.chosen[row]) + 1], start=1)
+        )
 
 
 def decide(table: Sequence[Row], facts: Facts, customers: int) -> Decisions:

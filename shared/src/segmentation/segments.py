@@ -16,6 +16,7 @@ the last order, the first that holds decides:
 """
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,6 +60,10 @@ class Stages:
     stage: Column
     changes_on: Days
     """The next day on which the stage changes by silence alone; FAR_FUTURE for never."""
+    rhythm: Column
+    """In days: the customer's own within the bounds, or the default."""
+    opens_on: Mapping[Lifecycle, Days]
+    """Per stage that silence leads to, its first day by that alone; without meaning for those without an order."""
 
 
 def stages(metrics: Metrics, rules: LifecycleRules) -> Stages:
@@ -86,4 +91,10 @@ def stages(metrics: Metrics, rules: LifecycleRules) -> Stages:
     changes_on = np.full(len(ordered), FAR_FUTURE, dtype=np.int64)
     for boundary in (lost_on, dormant_on, at_risk_on, settled_on):
         changes_on = np.where(ordered & (boundary > today), np.minimum(changes_on, boundary), changes_on)
-    return Stages(stage, changes_on)
+    opens_on = {
+        Lifecycle.ACTIVE: settled_on,
+        Lifecycle.AT_RISK: at_risk_on,
+        Lifecycle.DORMANT: dormant_on,
+        Lifecycle.LOST: lost_on,
+    }
+    return Stages(stage, changes_on, rhythm, opens_on)

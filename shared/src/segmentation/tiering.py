@@ -62,6 +62,21 @@ class TierRules:
     demotion_grace_days: int = 14
 
 
+class Gap(NamedTuple):
+    """How much lies between a customer and another tier."""
+
+    tier: Tier
+    amount: int
+    """How much more, or less, on the basis of the tiers; at least 1."""
+
+
+class Gaps(NamedTuple):
+    """How far the neighbouring tiers are; None where there is none."""
+
+    next: Gap | None
+    previous: Gap | None
+
+
 @dataclass(frozen=True, slots=True)
 class CutOffs:
     """The last customer inside A, and the last inside A and B together; None where nobody is ranked."""
@@ -76,6 +91,25 @@ class CutOffs:
         if _within(self.a, value, customer_id):
             return Tier.A
         return Tier.B if _within(self.b, value, customer_id) else Tier.C
+
+    def gaps(self, value: int | None, customer_id: CustomerId) -> Gaps:
+        """How much more value would move the customer up, and how much less down, the cut-offs staying where they are.
+
+        >>> CutOffs(Standing(100, CustomerId("m")), Standing(10, CustomerId("m"))).gaps(40, CustomerId("x"))
+        Gaps(next=Gap(tier=<Tier.A: 'A'>, amount=61), previous=Gap(tier=<Tier.C: 'C'>, amount=30))
+        """
+        stands = value or 0
+        ends = [last for last in (self.a, self.b) if last is not None]
+        # The least value inside each tier, the best tier first; whoever ranks at all where nobody does is the first.
+        least = [last.value + (customer_id > last.customer_id) for last in ends] + [1]
+        above = [floor for floor in least if floor > stands]
+        below = [floor for floor in least if floor <= stands]
+        up = down = None
+        if above:
+            up = Gap(self.assign(above[-1], customer_id) if ends else Tier.A, above[-1] - stands)
+        if below:
+            down = Gap(self.assign(below[0] - 1, customer_id), stands - below[0] + 1)
+        return Gaps(up, down)
 
 
 def _within(last: Standing | None, value: int, customer_id: CustomerId) -> bool:

@@ -9,14 +9,15 @@ import numpy as np
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from segmentation import announcements, assessment, metrics
+from segmentation import announcements, assessment, chronicle, metrics
 from segmentation.assessment import Snapshot
 from segmentation.buckets import DayBucket
 from segmentation.fields import CustomerId
 from segmentation.metrics import DECISION_COLUMNS, BucketTable
+from segmentation.overrides import ByHand, Override
 from segmentation.policy import Policy, Reason
 from segmentation.segments import Lifecycle
-from segmentation.storage import tables
+from segmentation.storage import history, tables
 from segmentation.storage.bulk import insert_rows, update_all
 from segmentation.storage.counted import bucket_from_row
 from segmentation.tiering import Tier, TierHistory
@@ -45,7 +46,12 @@ _LOAD_PACKED = text(
     "FROM unnest(CAST(:customer_ids AS text[])) WITH ORDINALITY AS given(customer_id, owner) "
     "JOIN day_buckets USING (customer_id)"
 )
-_LOAD_SNAPSHOTS = text("SELECT * FROM snapshots WHERE customer_id = ANY(CAST(:customer_ids AS text[]))")
+SNAPSHOTS = """
+    SELECT snapshots.*, to_jsonb(overrides) - 'customer_id' AS override
+    FROM snapshots LEFT JOIN overrides USING (customer_id)
+"""
+"""What stands, with what people decided over it: rows of `snapshot_from_row`."""
+_LOAD_SNAPSHOTS = text(f"{SNAPSHOTS} WHERE customer_id = ANY(CAST(:customer_ids AS text[]))")
 _RECORD_MOVES = text("INSERT INTO value_moves (customer_ids, values) VALUES (:customer_ids, :values)")
 _RECORD_CHANGES = text("""
     INSERT INTO changes (customer_id, payload)
@@ -94,14 +100,22 @@ async def assess_customers(
     policy: Policy,
     now: datetime,
     computed: Mapping[CustomerId, Tier] | None = None,
+    by_hand: ByHand | None = None,
 ) -> int:
-    """Rolls, assesses, and stores snapshots and changes of locked customers; returns the number of changes."""
+    """Rolls, assesses, and stores snapshots, changes and history of locked customers.
+
+    Overrides newly set or ended are the caller's to store, afterwards.
+
+    Returns:
+        The number of changes.
+    """
     ordered = sorted(customer_ids)
     if not ordered:
         return 0
     table = await load_decision_columns(connection, ordered)
     previous = await load_snapshots(connection, ordered)
-    snapshots = assessment.assess(metrics.roll(table, as_of), previous, policy, now=now, computed=computed)
+    rolled = metrics.roll(table, as_of)
+    snapshots = assessment.assess(rolled, previous, policy, now=now, computed=computed, by_hand=by_hand)
     await insert_rows(
         connection,
         tables.snapshots,
@@ -110,6 +124,7 @@ async def assess_customers(
         then=update_all(tables.snapshots, _SNAPSHOT_COLUMNS),
     )
     await _tell_the_keeper(connection, previous, snapshots)
+    await history.add_entries(connection, chronicle.entries(previous, snapshots, by_hand or {}))
     changes = announcements.announce(previous, snapshots)
     if changes:
         await connection.execute(
@@ -160,6 +175,7 @@ def snapshot_from_row(row: Any) -> Snapshot:  # noqa: ANN401 - a row of snapshot
         service_reasons=tuple(Reason(*reason) for reason in row.service_reasons),
         policy_version=row.policy_version,
         updated_at=row.updated_at,
+        override=None if row.override is None else msgspec.convert(row.override, Override),
     )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from segmentation.ledger import Feed, FullSnapshot, SnapshotChunk
-from segmentation.storage.assessed import snapshot_from_row
+from segmentation.storage.assessed import SNAPSHOTS, snapshot_from_row
 from segmentation.storage.engine import transaction
 from segmentation.storage.feeds import place_some
 from segmentation.storage.reader import FULL_SNAPSHOT_COLUMNS as _COLUMNS
@@ -35,7 +35,7 @@ _NOTE = text("""
     UPDATE full_snapshots SET customers = :customers, done_at = CASE WHEN :done THEN clock_timestamp() END
     WHERE id = :id AND attempt = :attempt AND done_at IS NULL RETURNING id
 """)
-_NEXT = text("SELECT * FROM snapshots WHERE customer_id > :after ORDER BY customer_id LIMIT :limit")
+_NEXT = text(f"{SNAPSHOTS} WHERE customer_id > :after ORDER BY customer_id LIMIT :limit")
 
 
 class PostgresFullSnapshots:

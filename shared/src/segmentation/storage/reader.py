@@ -7,10 +7,11 @@ from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from segmentation import assessment, metrics
+from segmentation import assessment, chronicle, metrics
 from segmentation.calendar import BusinessCalendar, instant_of
+from segmentation.dossiers import Evidence, History
 from segmentation.events import event_key
 from segmentation.fields import CustomerId
 from segmentation.ledger import (
@@ -29,12 +30,13 @@ from segmentation.ledger import (
 )
 from segmentation.metrics import Metrics
 from segmentation.outcomes import Outcome, Partition
+from segmentation.storage import history
 from segmentation.storage.assessed import load_buckets, load_decision_columns, load_snapshots
 from segmentation.storage.budgets import halt_from_row
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library
 from segmentation.storage.workers import LIVES, load_workers
-from segmentation.tiering import TIERS
+from segmentation.tiering import TIERS, CutOffs, Standing, Tier
 
 FULL_SNAPSHOT_COLUMNS = "id, attempt, requested_at, begun_at, done_at, customers"
 _FULL_SNAPSHOTS = text(
@@ -124,7 +126,7 @@ _REJECTIONS_SHOWN = 100
 
 
 class PostgresReader:
-    """`segmentation.ledger.Reader` over PostgreSQL. Every answer is of one moment of the database."""
+    """`segmentation.dossiers.Dossiers` over PostgreSQL. Every answer is of one moment of the database."""
 
     def __init__(self, engine: AsyncEngine, house: House) -> None:
         self._engine = engine
@@ -134,30 +136,33 @@ class PostgresReader:
 
     async def answers(self, customer_ids: Iterable[CustomerId], *, now: datetime) -> Answers:
         async with self._reading() as connection:
-            moment = (await connection.execute(_MOMENT)).one()
-            as_of = self._as_of(moment, now)
-            policy = await self._library.policy(connection, moment.policy_version)
-            snapshots = await load_snapshots(connection, customer_ids)
-            if as_of is None:
-                return Answers(None, {}, policy)
-            due = [
-                customer_id
-                for customer_id, snapshot in snapshots.items()
-                if snapshot.due_on <= as_of
-                or snapshot.as_of > as_of  # the machine's clock was put back
-                or snapshot.policy_version != policy.version
-            ]
-            if due:
-                rolled = metrics.roll(await load_decision_columns(connection, due), as_of)
-                # As the sweep will find them; a reader stores nothing.
-                for again in assessment.assess(rolled, snapshots, policy, now=now):
-                    # Stored when it was, so that asking again gives the same answer.
-                    stored_at = snapshots[again.customer_id].updated_at
-                    snapshots[again.customer_id] = replace(again, updated_at=stored_at)
-            policies = {
-                version: await self._library.policy(connection, version)
-                for version in {snapshot.policy_version for snapshot in snapshots.values()}
-            }
+            return await self._answers(connection, customer_ids, now)
+
+    async def _answers(self, connection: AsyncConnection, customer_ids: Iterable[CustomerId], now: datetime) -> Answers:
+        moment = (await connection.execute(_MOMENT)).one()
+        as_of = self._as_of(moment, now)
+        policy = await self._library.policy(connection, moment.policy_version)
+        snapshots = await load_snapshots(connection, customer_ids)
+        if as_of is None:
+            return Answers(None, {}, policy)
+        due = [
+            customer_id
+            for customer_id, snapshot in snapshots.items()
+            if snapshot.due_on <= as_of
+            or snapshot.as_of > as_of  # the machine's clock was put back
+            or snapshot.policy_version != policy.version
+        ]
+        if due:
+            rolled = metrics.roll(await load_decision_columns(connection, due), as_of)
+            # As the sweep will find them; a reader stores nothing.
+            for again in assessment.assess(rolled, snapshots, policy, now=now):
+                # Stored when it was, so that asking again gives the same answer.
+                stored_at = snapshots[again.customer_id].updated_at
+                snapshots[again.customer_id] = replace(again, updated_at=stored_at)
+        policies = {
+            version: await self._library.policy(connection, version)
+            for version in {snapshot.policy_version for snapshot in snapshots.values()}
+        }
         behind = moment.unsettled_since is not None and moment.asked_at - moment.unsettled_since > TIERS_LAG
         stale = behind or moment.tiers_as_of is None or moment.tiers_as_of < as_of
         known = {
@@ -165,6 +170,39 @@ class PostgresReader:
             for customer_id, snapshot in snapshots.items()
         }
         return Answers(as_of, known, policy)
+
+    async def recorded(self, customer_id: CustomerId, day: date) -> Answer | None:
+        async with self._reading() as connection:
+            snapshot = await history.last_up_to(connection, customer_id, day)
+            if snapshot is None:
+                return None
+            policy = await self._library.policy(connection, snapshot.policy_version)
+            return Answer(day, snapshot, policy, stale=False)
+
+    async def history(
+        self, customer_id: CustomerId, *, before: int | None, limit: int, now: datetime
+    ) -> History | None:
+        async with self._reading() as connection:
+            as_of = self._as_of((await connection.execute(_MOMENT)).one(), now)
+            if as_of is None or not await connection.scalar(_IS_KNOWN, {"customer_id": customer_id}):
+                return None
+            rows = await history.page(connection, customer_id, before=before, limit=limit + 1)
+            versions = {entry.after.policy_version for _, entry, _ in rows}
+            policies = {version: await self._library.policy(connection, version) for version in versions}
+        entries, next_before = chronicle.paired(rows, limit)
+        return History(as_of, entries, policies, next_before)
+
+    async def evidence(self, customer_id: CustomerId, *, now: datetime) -> Evidence | None:
+        async with self._reading() as connection:
+            answers = await self._answers(connection, [customer_id], now)
+            answer = answers.known.get(customer_id)
+            if answer is None:
+                return None
+            rolled = metrics.roll(await load_decision_columns(connection, [customer_id]), answer.as_of)
+            row = (await connection.execute(_TIERS)).one_or_none()
+        cutoffs = _cutoffs(row.overview) if row is not None else {}
+        last = {tier: standing and Standing(*standing) for tier, standing in cutoffs.items()}
+        return Evidence(answer, rolled, CutOffs(last.get(Tier.A), last.get(Tier.B)))
 
     async def figures(self, customer_id: CustomerId, *, now: datetime) -> tuple[date, Metrics] | None:
         async with self._reading() as connection:
@@ -187,10 +225,7 @@ class PostgresReader:
             as_of=row.as_of,
             basis=overview["basis"],
             total=int(overview["total"]),
-            cutoffs={
-                tier: (int(last[0]), CustomerId(last[1])) if last else None
-                for tier, last in overview["cutoffs"].items()
-            },
+            cutoffs=_cutoffs(overview),
             tiers=[TierShare(tier, customers, int(value)) for tier, customers, value in overview["tiers"]],
             pareto=[(customers, share) for customers, share in overview["pareto"]],
         )
@@ -276,6 +311,10 @@ class PostgresReader:
             return self._calendar.business_day(instant_of(now))
         as_of: date | None = moment.as_of
         return as_of
+
+
+def _cutoffs(overview: Mapping[str, Any]) -> dict[str, tuple[int, CustomerId] | None]:
+    return {tier: (int(last[0]), CustomerId(last[1])) if last else None for tier, last in overview["cutoffs"].items()}
 
 
 def full_snapshot_from_row(row: Any) -> FullSnapshot:  # noqa: ANN401 - a row of full_snapshots

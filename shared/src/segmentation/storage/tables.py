@@ -223,6 +223,32 @@ snapshots = Table(
     postgresql_with={"fillfactor": "70"},
 )
 
+overrides = Table(
+    "overrides",
+    metadata,
+    Column("customer_id", _BYTES, primary_key=True),
+    Column("tier", Text, comment="null: the rules decide"),
+    Column("service_level", Text, comment="null: the policy decides"),
+    Column("reason", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("expires_on", Date, nullable=False, comment="the first business day on which it no longer counts"),
+    Column("set_at", _MOMENT, nullable=False),
+)
+
+history = Table(
+    "history",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=True),
+    Column("customer_id", _BYTES, nullable=False),
+    Column("as_of", Date, nullable=False, comment="the business day that it was assessed for"),
+    Column("kind", Text, nullable=False),
+    Column("author", Text, comment="who set or ended an override"),
+    Column("reason", Text),
+    Column("snapshot", JSONB, nullable=False, comment="what stands from then on"),
+    Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
+    Index(None, "customer_id", "sequence"),
+)
+
 tier_state = Table(
     "tier_state",
     metadata,

@@ -1,0 +1,120 @@
+"""What is kept of the past: every answer that was another than the one before it.
+
+Laws: whatever differs between two answers about a customer, other than their day and moment, makes an entry; so the
+latest entry up to a day is the answer as it stood at that day's end, and the newest entry is the answer that stands.
+An entry's `before` is the entry before it: nothing is kept twice.
+"""
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from segmentation.assessment import Snapshot
+from segmentation.fields import CustomerId
+from segmentation.overrides import ByHand, Override
+from segmentation.tiering import Tier
+
+
+class EntryKind(enum.StrEnum):
+    """What made an entry."""
+
+    CHANGE = "change"
+    """Tier, lifecycle, segment or service level became another, or the customer was heard of for the first time."""
+    OVERRIDE_SET = "override_set"
+    OVERRIDE_ENDED = "override_ended"
+    """By hand."""
+    OVERRIDE_EXPIRED = "override_expired"
+    REFRESH = "refresh"
+    """Only what explains the decision became another: a figure in a reason, a version. No part of the history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A customer's answer from a moment on."""
+
+    kind: EntryKind
+    after: Snapshot
+    author: str | None = None
+    """Who set or ended the override."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """A listed entry in its place."""
+
+    sequence: int
+    """Of one customer it only grows."""
+    entry: Entry
+    before: Snapshot | None
+    """What stood until then; None for the first."""
+    recorded_at: datetime
+
+
+def entries(previous: Mapping[CustomerId, Snapshot], snapshots: Iterable[Snapshot], by_hand: ByHand) -> list[Entry]:
+    """What new snapshots add to the past.
+
+    Args:
+        previous: What stood.
+        snapshots: What stands now.
+        by_hand: Overrides that were set or ended with it.
+    """
+    added: list[Entry] = []
+    for after in snapshots:
+        before, order = previous.get(after.customer_id), by_hand.get(after.customer_id)
+        if order is not None:
+            kind = EntryKind.OVERRIDE_SET if isinstance(order, Override) else EntryKind.OVERRIDE_ENDED
+            added.append(Entry(kind, after, order.author, order.reason))
+        elif before is None:
+            added.append(Entry(EntryKind.CHANGE, after))
+        elif before.overridden is not None and after.overridden is None:
+            added.append(Entry(EntryKind.OVERRIDE_EXPIRED, after))
+        elif _standing(before) != _standing(after):
+            added.append(Entry(EntryKind.CHANGE, after))
+        elif _told(before) != _told(after):
+            added.append(Entry(EntryKind.REFRESH, after))
+    return added
+
+
+def paired(rows: Sequence[tuple[int, Entry, datetime]], limit: int) -> tuple[Sequence[HistoryEntry], int | None]:
+    """A page of the history, each entry with what stood before it.
+
+    Args:
+        rows: Listed entries of a customer, newest first: one more than the page holds, where there are more.
+        limit: How many the page holds.
+
+    Returns:
+        The page, and the sequence that the next page begins below; None on the last one.
+    """
+    page = [
+        HistoryEntry(sequence, entry, rows[place + 1][1].after if place + 1 < len(rows) else None, recorded_at)
+        for place, (sequence, entry, recorded_at) in enumerate(rows[:limit])
+    ]
+    return page, page[-1].sequence if len(rows) > limit else None
+
+
+def _standing(snapshot: Snapshot) -> tuple[Tier, Tier, str, str, str]:
+    """What people look at in a history."""
+    return (
+        snapshot.tier,
+        snapshot.history.computed,
+        snapshot.lifecycle,
+        snapshot.segment,
+        snapshot.service_level,
+    )
+
+
+def _told(snapshot: Snapshot) -> tuple[Any, ...]:
+    """All that an answer says, but for its day and its moment."""
+    return (
+        *_standing(snapshot),
+        snapshot.history,
+        snapshot.tier_since,
+        snapshot.segment_since,
+        snapshot.segment_reasons,
+        snapshot.service_reasons,
+        snapshot.policy_version,
+        snapshot.overridden,
+    )

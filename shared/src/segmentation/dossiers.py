@@ -1,0 +1,69 @@
+"""The ports behind a customer's dossier: why it stands where it does, where it stood, what people decided for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Protocol
+
+from segmentation.chronicle import HistoryEntry
+from segmentation.fields import CustomerId
+from segmentation.ledger import Answer, Reader
+from segmentation.metrics import Metrics
+from segmentation.overrides import Ending, OverrideRefusal, WantedOverride
+from segmentation.policy import Policy
+from segmentation.tiering import CutOffs
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """An answer, with all that it can be explained from; of one moment."""
+
+    answer: Answer
+    metrics: Metrics
+    """Of this customer alone: the columns that decisions need."""
+    cutoffs: CutOffs
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A page of a customer's history, newest first."""
+
+    as_of: date
+    entries: Sequence[HistoryEntry]
+    policies: Mapping[int, Policy]
+    """By the versions that the entries name."""
+    next_before: int | None
+    """The sequence that the next page begins below; None on the last one."""
+
+
+class Dossiers(Reader, Protocol):
+    """A read side that also knows the past, and the reasons."""
+
+    async def recorded(self, customer_id: CustomerId, day: date) -> Answer | None:
+        """The answer as it stood at the end of a past day; None before the first record."""
+
+    async def history(
+        self, customer_id: CustomerId, *, before: int | None, limit: int, now: datetime
+    ) -> History | None:
+        """What became of a customer, below a sequence where one is given; None for an unknown customer."""
+
+    async def evidence(self, customer_id: CustomerId, *, now: datetime) -> Evidence | None:
+        """What the customer's current answer can be explained from; None for an unknown customer."""
+
+
+class Overrides(Protocol):
+    """What people decide over the rules. All raise StoreUnavailable while the database is away."""
+
+    async def set_overrides(
+        self, wanted: Mapping[CustomerId, WantedOverride], *, now: datetime
+    ) -> Mapping[CustomerId, OverrideRefusal | None]:
+        """Sets an override for each customer, in place of the one there is, and assesses it anew.
+
+        What cannot be set is refused by itself and the others are set, all in one transaction.
+        """
+
+    async def end_override(self, customer_id: CustomerId, ending: Ending, *, now: datetime) -> bool:
+        """Ends the customer's override and assesses it anew; does nothing where none counts.
+
+        False for an unknown customer.
+        """

@@ -1,0 +1,184 @@
+"""Why a customer stands where it stands: what was compared with what, by the code that decided.
+
+Laws: nothing is decided here: every decision is the one that `assessment.weigh` makes, and every number is one that it
+compared; the same figures, policy and history give the same snapshot and the explanation of it.
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+from segmentation import assessment, segments
+from segmentation.assessment import Snapshot, Weighed
+from segmentation.fields import CustomerId
+from segmentation.metrics import FAR_FUTURE, Metrics
+from segmentation.overrides import Override
+from segmentation.policy import Policy, Reason, Tried
+from segmentation.segments import STAGES, Lifecycle, LifecycleRules
+from segmentation.tiering import Basis, CutOffs, Gaps, Tier
+
+
+class DecidedBy(enum.StrEnum):
+    """What made a tier or a service level the one that counts."""
+
+    RANKING = "ranking"
+    GRACE = "grace"
+    POLICY = "policy"
+    OVERRIDE = "override"
+
+
+@dataclass(frozen=True, slots=True)
+class TierExplained:
+    """The value tier: the value, what it was held against, and how far the neighbours are."""
+
+    computed: Tier
+    effective: Tier
+    decided_by: DecidedBy
+    since: date
+    basis: Basis
+    value: int | None
+    """Base minor units, or orders; None where there is none."""
+    cutoffs: CutOffs
+    gaps: Gaps
+    """Of the computed tier."""
+    grace_days: int
+    demotion_due: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class StageBoundary:
+    """Where a stage begins by silence, or by being known long enough."""
+
+    stage: Lifecycle
+    opens_on: date
+    days: int
+    """Since the last order; for `active`, since the first one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleExplained:
+    """The stage of the lifecycle, by the customer's own rhythm."""
+
+    stage: Lifecycle
+    first_order_day: date | None
+    last_order_day: date | None
+    recency_days: int | None
+    rhythm_days: int
+    rhythm_is_own: bool
+    """False where the policy's default stands for it, before there are two order days."""
+    boundaries: Sequence[StageBoundary]
+    """Empty without an order."""
+    moves: tuple[date, Lifecycle] | None
+    """The day on which silence alone leads to another stage, and to which; None for never."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowExplained:
+    """What a decision table decided, and every row that it tried for that."""
+
+    code: str
+    decided_by: DecidedBy
+    reasons: Sequence[Reason]
+    tried: Sequence[Tried]
+    """From the top; the last one is the row that decided, or would have without an override."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Every decision about a customer, with what it was made from."""
+
+    customer_id: CustomerId
+    as_of: date
+    tier: TierExplained
+    lifecycle: LifecycleExplained
+    segment: RowExplained
+    service_level: RowExplained
+    override: Override | None
+    """Where it counts."""
+    policy_version: int
+
+
+def explain(metrics: Metrics, snapshot: Snapshot, policy: Policy, cutoffs: CutOffs) -> Explanation:
+    """Explains a snapshot.
+
+    Args:
+        metrics: Of the customer alone, as of the day that is explained.
+        snapshot: What stands on that day, by this policy.
+        policy: In force.
+        cutoffs: As published.
+    """
+    customer_id, as_of = snapshot.customer_id, metrics.as_of
+    weighed = assessment.weigh(metrics, {customer_id: snapshot}, policy)
+    override = weighed.overrides[0]
+    counting = override if override is not None and override.counts(as_of) else None
+    level, level_reasons = assessment.granted_level(weighed, policy, as_of, 0)
+    by_person = counting is not None and counting.level_in(policy) is not None
+    return Explanation(
+        customer_id=customer_id,
+        as_of=as_of,
+        tier=_tier(metrics, weighed, snapshot, policy, cutoffs),
+        lifecycle=_lifecycle(metrics, weighed, policy.lifecycle),
+        segment=RowExplained(
+            weighed.segmented.code(0), DecidedBy.POLICY, weighed.segmented.reasons(0), weighed.segmented.tried(0)
+        ),
+        service_level=RowExplained(
+            level, DecidedBy.OVERRIDE if by_person else DecidedBy.POLICY, level_reasons, weighed.granted.tried(0)
+        ),
+        override=counting,
+        policy_version=policy.version,
+    )
+
+
+def _tier(metrics: Metrics, weighed: Weighed, snapshot: Snapshot, policy: Policy, cutoffs: CutOffs) -> TierExplained:
+    effective, demotion_due = weighed.tiers[0]
+    computed, override = weighed.histories[0].computed, weighed.overrides[0]
+    value = assessment.ranked_value(metrics, policy.tiers.basis, 0)
+    if override is not None and override.tier is not None and override.counts(metrics.as_of):
+        decided_by = DecidedBy.OVERRIDE
+    else:
+        decided_by = DecidedBy.RANKING if demotion_due is None else DecidedBy.GRACE
+    return TierExplained(
+        computed=computed,
+        effective=effective,
+        decided_by=decided_by,
+        since=snapshot.tier_since,
+        basis=policy.tiers.basis,
+        value=value,
+        cutoffs=cutoffs,
+        gaps=cutoffs.gaps(value, snapshot.customer_id),
+        grace_days=policy.tiers.demotion_grace_days,
+        demotion_due=demotion_due,
+    )
+
+
+def _lifecycle(metrics: Metrics, weighed: Weighed, rules: LifecycleRules) -> LifecycleExplained:
+    stages, today = weighed.stages, metrics.as_of.toordinal()
+    stage = STAGES[int(stages.stage[0])]
+    if not metrics.lifetime_orders[0]:
+        return LifecycleExplained(
+            stage, None, None, None, int(stages.rhythm[0]), rhythm_is_own=False, boundaries=(), moves=None
+        )
+    first, last = int(metrics.first_order_day[0]), int(metrics.last_order_day[0])
+    boundaries = [
+        # A stage opens on the day after so many days without an order, `active` after so many days at all.
+        StageBoundary(name, date.fromordinal(day), day - (first if name is Lifecycle.ACTIVE else last + 1))
+        for name, opens_on in stages.opens_on.items()
+        for day in (min(int(opens_on[0]), FAR_FUTURE),)
+    ]
+    moves = None
+    for day in sorted(boundary.opens_on for boundary in boundaries if boundary.opens_on.toordinal() > today):
+        then = STAGES[int(segments.stages(replace(metrics, as_of=day), rules).stage[0])]
+        if then is not stage:
+            moves = (day, then)
+            break
+    return LifecycleExplained(
+        stage=stage,
+        first_order_day=date.fromordinal(first),
+        last_order_day=date.fromordinal(last),
+        recency_days=today - last,
+        rhythm_days=int(stages.rhythm[0]),
+        rhythm_is_own=int(metrics.order_days[0]) > 1,
+        boundaries=boundaries,
+        moves=moves,
+    )

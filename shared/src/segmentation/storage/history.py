@@ -1,0 +1,64 @@
+"""What is kept of the past, in rows: written with every assessment that says something new, read a page at a time.
+
+Laws: rows are only added, in the transaction that makes them true, while their customer is locked; so of one customer
+the sequence is the order in which its answers stood, and a page that begins below a sequence never shifts.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from segmentation.assessment import Snapshot
+from segmentation.chronicle import Entry, EntryKind
+from segmentation.fields import CustomerId
+from segmentation.storage import tables
+from segmentation.storage.bulk import insert_rows
+
+_NAMES = ("customer_id", "as_of", "kind", "author", "reason", "snapshot")
+_PAGE = text("""
+    SELECT sequence, kind, author, reason, snapshot, recorded_at FROM history
+    WHERE customer_id = :customer_id AND kind <> 'refresh'
+      AND (CAST(:before AS bigint) IS NULL OR sequence < :before)
+    ORDER BY sequence DESC LIMIT :limit
+""")
+_LAST_UP_TO = text("""
+    SELECT snapshot FROM history
+    WHERE customer_id = :customer_id AND as_of <= :day ORDER BY sequence DESC LIMIT 1
+""")
+
+
+async def add_entries(connection: AsyncConnection, entries: Iterable[Entry]) -> None:
+    """Keeps what has become of some locked customers."""
+    await insert_rows(connection, tables.history, _NAMES, map(_row, entries))
+
+
+async def page(
+    connection: AsyncConnection, customer_id: CustomerId, *, before: int | None, limit: int
+) -> Sequence[tuple[int, Entry, datetime]]:
+    """Listed entries, newest first."""
+    asked = {"customer_id": customer_id, "before": before, "limit": limit}
+    return [
+        (row.sequence, Entry(EntryKind(row.kind), _snapshot(row.snapshot), row.author, row.reason), row.recorded_at)
+        for row in await connection.execute(_PAGE, asked)
+    ]
+
+
+async def last_up_to(connection: AsyncConnection, customer_id: CustomerId, day: date) -> Snapshot | None:
+    """What stood at the end of a day; None before the first record."""
+    stored = await connection.scalar(_LAST_UP_TO, {"customer_id": customer_id, "day": day})
+    return None if stored is None else _snapshot(stored)
+
+
+def _row(entry: Entry) -> tuple[Any, ...]:
+    after = entry.after
+    # What it is ranked by is no part of an answer, and may have more digits than the encoder takes.
+    stored = msgspec.json.encode(msgspec.structs.replace(after, value=None)).decode()
+    return (after.customer_id, after.as_of, entry.kind, entry.author, entry.reason, stored)
+
+
+def _snapshot(stored: Any) -> Snapshot:  # noqa: ANN401 - decoded JSON
+    return msgspec.convert(stored, Snapshot)

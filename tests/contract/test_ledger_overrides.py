@@ -1,0 +1,158 @@
+"""What every ledger owes to those who decide over its rules, and to those who ask what became of a customer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from msgspec import structs
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.support.builders import an_order, as_message
+from tests.support.histories import NOW
+from tests.support.ledgers import Store, Worker, in_memory, in_postgres, settle
+from tests.support.oracle import Message, Setting
+
+from segmentation.chronicle import EntryKind
+from segmentation.fields import CustomerId
+from segmentation.overrides import Ending, WantedOverride
+from segmentation.storage.engine import create_engine
+from segmentation.tiering import Tier
+
+Make = Callable[..., Awaitable[Store]]
+TODAY = NOW.date()
+SMALL, BIG, NOBODY = CustomerId("small"), CustomerId("big"), CustomerId("nobody")
+
+
+@pytest.fixture(scope="module")
+async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(shared_database_url, application_name="tests", pool_size=4)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def make(request: pytest.FixtureRequest, engine: AsyncEngine) -> Make:
+    """Makes a ledger of one kind, with a big customer of tier A and a small one of tier C."""
+
+    async def make(clock: str = "system") -> Store:
+        setting = Setting(clock=clock)
+        store: Store = await (in_memory(setting) if request.param == "memory" else in_postgres(engine, setting))
+        await Worker(store).read([order_of("big", "99"), order_of("small", "1")])
+        await settle(store)
+        return store
+
+    return make
+
+
+def order_of(customer_id: str, amount: str, on: date = TODAY) -> Message:
+    """An order with ids of its own."""
+    name = f"{customer_id} {amount} {on}"
+    named = {"event_id": name, "order_id": name, "customer_id": customer_id, "amount": amount}
+    return as_message(an_order(**named, occurred_at=f"{on}T11:00:00Z"))
+
+
+def wanted(tier: Tier | None = Tier.A, level: str | None = None, *, days: int = 10) -> WantedOverride:
+    return WantedOverride(tier, level, "contract", "li.wei", TODAY + timedelta(days=days))
+
+
+async def test_an_override_is_set_for_each_who_is_known(make: Make) -> None:
+    """The others are refused by themselves, and nothing of them is kept."""
+    store = await make()
+    refusals = await store.overrides.set_overrides(
+        {SMALL: wanted(), BIG: wanted(level="gold"), NOBODY: wanted()}, now=NOW
+    )
+    assert refusals[SMALL] is None
+    assert {name: each and each.field for name, each in refusals.items()} == {
+        SMALL: None, BIG: "service_level", NOBODY: None
+    }  # fmt: skip
+    assert refusals[NOBODY] is not None
+    snapshots = await store.snapshots()
+    assert (snapshots[SMALL].tier, snapshots[SMALL].history.computed) == (Tier.A, Tier.C)
+    assert snapshots[BIG].override is None
+    assert NOBODY not in snapshots
+
+
+async def test_what_an_override_gives_outlives_everything_that_happens(make: Make) -> None:
+    """Events, sweeps and rankings in between; and the sweep ends it on its day, with nobody asking."""
+    store = await make()
+    await store.overrides.set_overrides({SMALL: wanted(level="stable", days=3)}, now=NOW)
+    worker = Worker(store, owner="worker-2")
+    for days, stands in ((1, (Tier.A, "stable")), (2, (Tier.A, "stable")), (3, (Tier.C, "standard"))):
+        now = NOW + timedelta(days=days)
+        await worker.read([order_of("big", str(100 + days), on=now.date())], now=now)
+        await settle(store, now=now)
+        snapshot = (await store.snapshots())[SMALL]
+        assert (snapshot.tier, snapshot.service_level) == stands, days
+    assert (await store.history(SMALL))[0].entry.kind is EntryKind.OVERRIDE_EXPIRED
+
+
+async def test_an_override_moves_nobody_in_the_ranking(make: Make) -> None:
+    store = await make()
+    before = await store.tiers()
+    await store.overrides.set_overrides({SMALL: wanted(), BIG: wanted(Tier.C)}, now=NOW)
+    await settle(store)
+    await Worker(store, owner="worker-2").read([order_of("other", "1")])
+    await settle(store)
+    after = await store.tiers()
+    assert after.cutoffs["A"] == before.cutoffs["A"]
+    assert [each.customers for each in after.tiers] == [1, 0, 2, 0]
+
+
+async def test_an_override_that_ends_leaves_the_tier_to_the_rules(make: Make) -> None:
+    store = await make()
+    assert not await store.overrides.end_override(NOBODY, Ending(author=None, reason=None), now=NOW)
+    await store.overrides.set_overrides({SMALL: wanted()}, now=NOW)
+    assert await store.overrides.end_override(SMALL, Ending(author="wang", reason="over"), now=NOW)
+    snapshot = (await store.snapshots())[SMALL]
+    assert (snapshot.tier, snapshot.override) == (Tier.C, None)
+    entries = len(await store.history(SMALL))
+    assert await store.overrides.end_override(SMALL, Ending(author="wang", reason="again"), now=NOW)
+    assert len(await store.history(SMALL)) == entries
+
+
+async def test_before_the_first_event_nobody_can_be_overridden(engine: AsyncEngine) -> None:
+    """By the event clock there is no day yet that an override could count on."""
+    for store in (await in_memory(Setting(clock="event")), await in_postgres(engine, Setting(clock="event"))):
+        refusals = await store.overrides.set_overrides({SMALL: wanted()}, now=NOW)
+        assert refusals[SMALL] is not None
+        assert not await store.overrides.end_override(SMALL, Ending(author=None, reason=None), now=NOW)
+
+
+async def test_history_and_recorded_days_are_kept_alike(make: Make) -> None:
+    """Kind by kind, both sides of each change, and the answer of every day."""
+    store = await make()
+    worker = Worker(store, owner="worker-2")
+    await store.overrides.set_overrides({SMALL: wanted()}, now=NOW)
+    tomorrow = NOW + timedelta(days=1)
+    await store.overrides.end_override(SMALL, Ending(author="wang", reason=None), now=tomorrow)
+    later = NOW + timedelta(days=5)
+    await worker.read([order_of("small", "500")], now=later)
+    await settle(store, now=later)
+    entries = await store.history(SMALL)
+    told = [
+        (each.entry.kind.value, each.entry.author, each.entry.after.as_of, each.entry.after.tier) for each in entries
+    ]
+    assert told == [
+        ("change", None, later.date(), "A"),
+        ("override_ended", "wang", tomorrow.date(), "C"),
+        ("override_set", "li.wei", TODAY, "A"),
+        ("change", None, TODAY, "C"),
+        ("change", None, TODAY, "unrated"),
+    ]
+    assert [each.before and each.before.tier for each in entries] == ["C", "A", "C", "unrated", None]
+    stood: dict[int, Any] = {}
+    for days in range(-1, 7):
+        recorded = await store.recorded(SMALL, TODAY + timedelta(days=days))
+        stood[days] = recorded and recorded.tier
+    assert stood == {-1: None, 0: "A", 1: "C", 2: "C", 3: "C", 4: "C", 5: "A", 6: "A"}
+
+
+async def test_the_newest_entry_is_the_answer_that_stands(make: Make) -> None:
+    store = await make()
+    await store.overrides.set_overrides({SMALL: wanted(None, "vip")}, now=NOW)
+    for customer_id, snapshot in (await store.snapshots()).items():
+        recorded = await store.recorded(customer_id, TODAY)
+        assert recorded is not None
+        assert structs.replace(recorded, value=None) == structs.replace(snapshot, value=None)
