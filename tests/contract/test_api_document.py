@@ -30,6 +30,7 @@ from segment_api.context import Context
 from segment_api.limits import LARGEST_BODY_BYTES
 from segmentation.storage.engine import create_engine
 from segmentation.storage.ledger import PostgresLedger
+from segmentation.storage.overriding import PostgresOverrides
 from segmentation.storage.reader import PostgresReader
 
 STORED: Final = Path(__file__).with_name("openapi.json")
@@ -50,7 +51,8 @@ def served() -> dict[str, Any]:
     house = house_of(Setting())
     nowhere = create_engine("postgresql://nobody@localhost/nowhere", application_name="tests", pool_size=1)
     reader, quarantine = PostgresReader(nowhere, house), PostgresLedger(nowhere, house)
-    context = Context(reader, quarantine, house, lambda: datetime(2026, 11, 22, tzinfo=UTC))
+    overrides = PostgresOverrides(nowhere, house)
+    context = Context(reader, quarantine, overrides, house, lambda: datetime(2026, 11, 22, tzinfo=UTC))
     document: dict[str, Any] = create_app(context).openapi()
     return document
 
@@ -191,6 +193,11 @@ def test_every_error_is_documented_as_a_problem(operation: dict[str, Any]) -> No
     [
         ("GET /customers/{customer_id}/segment", {"200", "304", "404", "422", "503"}),
         ("GET /customers/{customer_id}/metrics", {"200", "404", "503"}),
+        ("GET /customers/{customer_id}/explanation", {"200", "404", "503"}),
+        ("GET /customers/{customer_id}/history", {"200", "404", "422", "503"}),
+        ("PUT /customers/{customer_id}/override", {"200", "404", "413", "422", "503"}),
+        ("DELETE /customers/{customer_id}/override", {"200", "404", "422", "503"}),
+        ("PUT /customers/overrides", {"200", "413", "422", "503"}),
         ("POST /customers/segments", {"200", "413", "422", "503"}),
         ("GET /tiers", {"200", "503"}),
         ("GET /ingest/status", {"200", "503"}),
@@ -232,6 +239,7 @@ async def api(engine: AsyncEngine) -> AsyncIterator[Api]:
         yield api
 
 
+AN_OVERRIDE: Final = {"tier": "A", "reason": "contract", "author": "li.wei", "expires_on": "2027-01-01"}
 QUESTIONS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
     "GET /customers/{customer_id}/segment": [
         ("/customers/C-1/segment", {}),
@@ -247,6 +255,49 @@ QUESTIONS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
         ("/customers/C-1/metrics", {}),
         ("/customers/C-2/metrics", {}),
         ("/customers/nobody/metrics", {}),
+    ],
+    "GET /customers/{customer_id}/explanation": [
+        ("/customers/C-1/explanation", {}),
+        ("/customers/C-2/explanation", {"headers": {"Accept-Language": "zh"}}),
+        ("/customers/nobody/explanation", {}),
+    ],
+    "GET /customers/{customer_id}/history": [
+        ("/customers/C-1/history", {}),
+        ("/customers/C-1/history?limit=1", {"headers": {"Accept-Language": "zh"}}),
+        ("/customers/C-1/history?limit=0", {}),
+        ("/customers/C-1/history?cursor=1", {}),
+        ("/customers/nobody/history", {}),
+    ],
+    "PUT /customers/{customer_id}/override": [
+        ("/customers/C-1/override", {"json": AN_OVERRIDE}),
+        ("/customers/C-1/override", {"json": AN_OVERRIDE | {"tier": "D"}}),
+        ("/customers/C-1/override", {"json": AN_OVERRIDE | {"expires_on": "2020-01-01"}}),
+        ("/customers/C-1/override", {"content": b"{", "headers": {"Content-Type": JSON_TYPE}}),
+        ("/customers/C-1/override", {"content": b" " * (LARGEST_BODY_BYTES + 1)}),
+        ("/customers/nobody/override", {"json": AN_OVERRIDE}),
+    ],
+    "DELETE /customers/{customer_id}/override": [
+        ("/customers/C-1/override", {}),
+        ("/customers/C-1/override?author=li.wei&reason=done", {}),
+        ("/customers/C-1/override?author=", {}),
+        ("/customers/nobody/override", {}),
+    ],
+    "PUT /customers/overrides": [
+        (
+            "/customers/overrides",
+            {
+                "json": {
+                    "overrides": [
+                        AN_OVERRIDE | {"customer_id": "C-1"},
+                        AN_OVERRIDE | {"customer_id": "nobody"},
+                        AN_OVERRIDE,
+                        1,
+                    ]
+                }
+            },
+        ),
+        ("/customers/overrides", {"json": {"overrides": "C-1"}}),
+        ("/customers/overrides", {"content": b" " * (LARGEST_BODY_BYTES + 1)}),
     ],
     "POST /customers/segments": [
         ("/customers/segments", {"json": {"customer_ids": ["C-1", "nobody", "C-2", ""]}}),

@@ -29,6 +29,7 @@ from segment_api.context import Context
 from segmentation.storage.engine import create_engine, transaction
 from segmentation.storage.foundation import open_house
 from segmentation.storage.ledger import PostgresLedger
+from segmentation.storage.overriding import PostgresOverrides
 from segmentation.storage.reader import PostgresReader
 
 JSON_TYPE: Final = "application/json"
@@ -109,7 +110,11 @@ class Api:
 def client_of(engine: AsyncEngine, setting: Setting, now: Callable[[], datetime]) -> httpx.AsyncClient:
     """The application over whatever the engine's database holds."""
     house = house_of(setting)
-    app = create_app(Context(PostgresReader(engine, house), PostgresLedger(engine, house), house, now))
+    app = create_app(
+        Context(
+            PostgresReader(engine, house), PostgresLedger(engine, house), PostgresOverrides(engine, house), house, now
+        )
+    )
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app, raise_app_exceptions=False), base_url="http://tierline"
     )

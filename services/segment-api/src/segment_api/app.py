@@ -7,7 +7,7 @@ from segment_api import problems
 from segment_api.context import Context
 from segment_api.documenting import complete_document, serve_asyncapi
 from segment_api.limits import LimitBody
-from segment_api.routes import customers, health, ingest, tiers
+from segment_api.routes import customers, dossiers, health, ingest, tiers
 from segment_api.telemetry import CountRequests, Metrics
 
 _DESCRIPTION = """
@@ -15,6 +15,8 @@ Live customer segmentation for logistics: each customer's current **segment**, *
 **recommended service level**, computed from the stream of order, return and complaint events.
 
 * A TMS asks `GET /customers/{customer_id}/segment`, many at once by `POST /customers/segments`.
+* Why it is so: `GET /customers/{customer_id}/explanation`; what became of it: `GET /customers/{customer_id}/history`.
+* A person decides over the rules, for a time, by `PUT /customers/{customer_id}/override`.
 * Operations look at `GET /ingest/status`, `GET /tiers`, `GET /dead-letters` and `GET /events/{event_id}`.
 * Tiers are relative: one customer's order can move another customer's tier. `stale` says when an answer
   rests on cut-offs that are behind.
@@ -28,6 +30,7 @@ Live customer segmentation for logistics: each customer's current **segment**, *
 
 _TAGS = [
     {"name": "customers", "description": "Where customers stand."},
+    {"name": "overrides", "description": "What people decide over the rules."},
     {"name": "tiers", "description": "The ranking of everyone."},
     {"name": "ingestion", "description": "What becomes of messages."},
     {"name": "health", "description": "Is the service alive and ready."},
@@ -48,7 +51,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.metrics = Metrics()
     problems.install(app)
-    for part in (customers, tiers, ingest, health):
+    for part in (customers, dossiers, tiers, ingest, health):
         app.include_router(part.router)
     app.add_middleware(LimitBody)
     app.add_middleware(CountRequests, metrics=app.state.metrics)

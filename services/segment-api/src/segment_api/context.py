@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from segment_api.languages import choose_language
-from segmentation.ledger import House, Quarantine, Reader
+from segmentation.dossiers import Dossiers, Overrides
+from segmentation.ledger import House, Quarantine
 from segmentation.money import MINOR_UNITS
 
 
@@ -16,8 +17,9 @@ from segmentation.money import MINOR_UNITS
 class Context:
     """Made by wiring, kept by the application."""
 
-    reader: Reader
+    reader: Dossiers
     quarantine: Quarantine
+    overrides: Overrides
     house: House
     now: Callable[[], datetime]
 

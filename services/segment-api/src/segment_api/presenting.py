@@ -21,6 +21,7 @@ from segmentation.ledger import (
 )
 from segmentation.money import MINOR_UNITS, format_minor
 from segmentation.outcomes import Outcome
+from segmentation.overrides import Override, effective_tier
 from segmentation.policy import Policy, value_level
 from segmentation.tiering import Basis
 
@@ -30,7 +31,10 @@ _UNKNOWN_REASON = {"en": "unknown customer", "zh": "未知客户"}
 def present_segment(answer: Answer, language: str) -> schemas.SegmentAnswer:
     """Where a customer stands."""
     snapshot, policy = answer.snapshot, answer.policy
-    _, demotion_due = snapshot.history.effective(answer.as_of, policy.tiers.demotion_grace_days)
+    # By the day that it was assessed for: until it comes due, every later day gives the same.
+    _, demotion_due = effective_tier(
+        snapshot.history, snapshot.override, snapshot.as_of, policy.tiers.demotion_grace_days
+    )
     return schemas.SegmentAnswer(
         customer_id=snapshot.customer_id,
         as_of=answer.as_of,
@@ -48,7 +52,7 @@ def present_segment(answer: Answer, language: str) -> schemas.SegmentAnswer:
             computed=snapshot.history.computed,
             since=snapshot.tier_since,
             demotion_due=demotion_due,
-            override=None,
+            override=present_override(snapshot.overridden),
         ),
         value_level=value_level(snapshot.tier),
         risk=schemas.RiskPart(churn_probability=None),
@@ -58,6 +62,20 @@ def present_segment(answer: Answer, language: str) -> schemas.SegmentAnswer:
         stale=answer.stale,
         versions=schemas.VersionsPart(policy=snapshot.policy_version, model=None),
         updated_at=snapshot.updated_at,
+    )
+
+
+def present_override(override: Override | None) -> schemas.OverridePart | None:
+    """What a person decided over the rules."""
+    if override is None:
+        return None
+    return schemas.OverridePart(
+        tier=override.tier,
+        service_level=override.service_level,
+        reason=override.reason,
+        author=override.author,
+        expires_on=override.expires_on,
+        set_at=override.set_at,
     )
 
 

@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem details: one table says which, one shape carries them all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -38,10 +38,18 @@ class Problem(BaseModel):
 class ProblemAnswer(Exception):
     """Ends a request with a problem."""
 
-    def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: list[InvalidField] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
+        self.errors = errors
         self.headers = dict(headers or {})
 
 
@@ -125,12 +133,17 @@ def _invalid_field(error: Mapping[str, Any]) -> InvalidField:
     return InvalidField(field=".".join(map(str, location)), problem=error["msg"].removeprefix("Value error, "))
 
 
+def first_problem(errors: Sequence[Any]) -> InvalidField:
+    """The first thing that pydantic found wrong, for people."""
+    return _invalid_field(errors[0])
+
+
 def install(app: FastAPI) -> None:
     """Makes every error of the application a problem."""
 
     async def on_problem(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ProblemAnswer)  # noqa: S101 - registered for it
-        return answer(request, error)
+        return answer(request, error, error.errors)
 
     async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it

@@ -39,6 +39,17 @@ class SegmentPart(BaseModel):
     confidence: float | None = Field(description="How sure a model is; null for rules.")
 
 
+class OverridePart(BaseModel):
+    """What a person decided over the rules."""
+
+    tier: str | None = Field(description="The tier given by hand; null where the rules decide.")
+    service_level: str | None = Field(description="Code of the level given by hand; null where the policy decides.")
+    reason: str = Field(description="Why, in the author's words.")
+    author: str = Field(description="Who set it.")
+    expires_on: date = Field(description="The first business day on which it no longer counts.")
+    set_at: Moment = Field(description="When it was set, by the machine's clock.")
+
+
 class TierPart(BaseModel):
     """The value tier, and what moves it."""
 
@@ -46,7 +57,9 @@ class TierPart(BaseModel):
     computed: str = Field(description="The tier that the ranking of everyone gives right now.")
     since: date = Field(description="The business day since which the effective tier has stood.")
     demotion_due: date | None = Field(description="The day on which the effective tier falls if nothing changes.")
-    override: None = Field(None, description="A manual override, if there is one.")
+    override: OverridePart | None = Field(
+        description="A manual override of the tier, of the service level, or of both, while it counts."
+    )
 
 
 class RiskPart(BaseModel):

@@ -13,6 +13,7 @@ from segmentation.errors import SettingInvalid
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
 from segmentation.storage.ledger import PostgresLedger
+from segmentation.storage.overriding import PostgresOverrides
 from segmentation.storage.reader import PostgresReader
 
 
@@ -31,7 +32,11 @@ async def serve(settings: ApiSettings) -> None:
     try:
         await foundation.open_house(engine, settings.house)
         context = Context(
-            PostgresReader(engine, settings.house), PostgresLedger(engine, settings.house), settings.house, _now
+            PostgresReader(engine, settings.house),
+            PostgresLedger(engine, settings.house),
+            PostgresOverrides(engine, settings.house),
+            settings.house,
+            _now,
         )
         server = uvicorn.Server(
             uvicorn.Config(

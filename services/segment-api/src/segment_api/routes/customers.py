@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from segment_api import presenting, problems, schemas
-from segment_api.context import InContext, InLanguage
+from segment_api.context import Context, InContext, InLanguage
 from segment_api.problems import ProblemAnswer
 from segmentation.fields import CustomerId, read_customer_id
+from segmentation.ledger import Answer
 
 router = APIRouter(tags=["customers"])
 
@@ -22,7 +23,7 @@ AskedFor = Annotated[str, Path(description="The customer's id, as in the events.
     "/customers/{customer_id}/segment",
     summary="Segment, value tier and service level of a customer",
     description="The one call a TMS needs. Send the `ETag` of the last answer as `If-None-Match` to learn cheaply "
-    "that nothing has changed.",
+    "that nothing has changed. With `as_of`, where the customer stood at the end of an earlier day.",
     response_model=schemas.SegmentAnswer,
     responses={**problems.responses(404, 422, 503), 304: _NOT_MODIFIED},
 )
@@ -31,14 +32,21 @@ async def read_segment(
     context: InContext,
     language: InLanguage,
     if_none_match: Annotated[str | None, Header(description="`ETag` of an earlier answer.")] = None,
-    as_of: Annotated[date | None, Query(description="The current business day; no earlier answers are kept.")] = None,
+    as_of: Annotated[
+        date | None,
+        Query(
+            description="A business day: the answer as it was recorded at the end of that day, whatever arrived later. "
+            "`updated_at` is then when it was recorded."
+        ),
+    ] = None,
 ) -> Response:
-    asked = _asked(customer_id)
+    asked = known_form(customer_id)
     answers = await context.reader.answers([asked], now=context.now())
     answer = answers.known.get(asked)
     if answer is None:
-        raise _unknown(customer_id)
-    _require_today(as_of, answer.as_of)
+        raise unknown(customer_id)
+    if as_of is not None and as_of != answer.as_of:
+        answer = await _recorded(context, asked, as_of, answer.as_of)
     body = presenting.present_segment(answer, language).model_dump_json().encode()
     # The tag covers the whole answer, so as_of and the language too.
     tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
@@ -55,9 +63,9 @@ async def read_segment(
     responses=problems.responses(404, 503),
 )
 async def read_metrics(customer_id: AskedFor, context: InContext) -> schemas.MetricsAnswer:
-    found = await context.reader.figures(_asked(customer_id), now=context.now())
+    found = await context.reader.figures(known_form(customer_id), now=context.now())
     if found is None:
-        raise _unknown(customer_id)
+        raise unknown(customer_id)
     as_of, figures = found
     return schemas.MetricsAnswer(customer_id=customer_id, as_of=as_of, **figures.describe(0, decimals=context.decimals))
 
@@ -77,21 +85,25 @@ async def read_segments(
     return presenting.present_segments(answers, question.customer_ids, language)
 
 
-def _require_today(asked: date | None, today: date) -> None:
-    if asked is not None and asked > today:
-        raise ProblemAnswer(422, f"query.as_of: {asked} lies after the current business day, {today}.")
-    if asked is not None and asked < today:
-        raise ProblemAnswer(404, f"No answer was recorded for {asked}; only the current one, of {today}, is kept.")
+async def _recorded(context: Context, customer_id: CustomerId, day: date, today: date) -> Answer:
+    if day > today:
+        raise ProblemAnswer(422, f"query.as_of: {day} lies after the current business day, {today}.")
+    recorded = await context.reader.recorded(customer_id, day)
+    if recorded is None:
+        raise ProblemAnswer(404, f"No answer about {customer_id!r} was recorded on {day} or before.")
+    return recorded
 
 
-def _asked(text: str) -> CustomerId:
+def known_form(text: str) -> CustomerId:
+    """The id in the path, where it has the form of one."""
     customer_id = read_customer_id(text)
     if customer_id is None:
-        raise _unknown(text)
+        raise unknown(text)
     return customer_id
 
 
-def _unknown(customer_id: str) -> ProblemAnswer:
+def unknown(customer_id: str) -> ProblemAnswer:
+    """Nobody has heard of the customer."""
     return ProblemAnswer(404, f"No customer {customer_id[:_SHOWN]!r} is known.")
 
 
