@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date, timedelta
 from typing import Any
@@ -17,6 +18,8 @@ from tests.support.oracle import Message, Setting
 from segmentation.chronicle import EntryKind
 from segmentation.fields import CustomerId
 from segmentation.overrides import Ending, WantedOverride
+from segmentation.storage import overriding
+from segmentation.storage.assessed import assess_customers
 from segmentation.storage.engine import create_engine
 from segmentation.tiering import Tier
 
@@ -155,4 +158,82 @@ async def test_the_newest_entry_is_the_answer_that_stands(make: Make) -> None:
     for customer_id, snapshot in (await store.snapshots()).items():
         recorded = await store.recorded(customer_id, TODAY)
         assert recorded is not None
-        assert structs.replace(recorded, value=None) == structs.replace(snapshot, value=None)
+        beside: dict[str, Any] = {"value": None, "due_on": TODAY}
+        assert structs.replace(recorded, **beside) == structs.replace(snapshot, **beside)
+
+
+async def test_a_clock_put_back_takes_an_expiry_back_too(make: Make) -> None:
+    """The override has expired on a day that is ahead again; nobody has to set it anew."""
+    store = await make()
+    await store.overrides.set_overrides({SMALL: wanted(days=10)}, now=NOW)
+    await settle(store, now=NOW + timedelta(days=30))
+    assert (await store.snapshots())[SMALL].tier is Tier.C
+    await settle(store, now=NOW + timedelta(days=1))
+    snapshot = (await store.snapshots())[SMALL]
+    assert (snapshot.tier, snapshot.overridden is not None) == (Tier.A, True)
+
+
+# --- PostgreSQL alone -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ["set", "end"])
+async def test_a_crash_before_the_commit_leaves_nothing_of_an_override(engine: AsyncEngine, action: str) -> None:
+    store = await in_postgres(engine, Setting(clock="system"))
+    await Worker(store).read([order_of("big", "99"), order_of("small", "1")])
+    await settle(store)
+    if action == "end":
+        await store.overrides.set_overrides({SMALL: wanted()}, now=NOW)
+
+    async def everything() -> list[object]:
+        return [await store.snapshots(), await store.changes(), await store.history(SMALL)]
+
+    before = await everything()
+    by_hand: Awaitable[object] = (
+        store.overrides.set_overrides({SMALL: wanted()}, now=NOW)
+        if action == "set"
+        else store.overrides.end_override(SMALL, Ending(author=None, reason=None), now=NOW)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overriding, "assess_customers", _assess_and_crash(assess_customers))
+        with pytest.raises(ZeroDivisionError):
+            await by_hand
+    assert await everything() == before
+
+
+def _assess_and_crash(assess: Any) -> Any:
+    async def crashing(*arguments: Any, **named: Any) -> None:
+        await assess(*arguments, **named)
+        raise ZeroDivisionError
+
+    return crashing
+
+
+async def test_people_and_events_at_the_same_time_lose_nothing_of_each_other(engine: AsyncEngine) -> None:
+    """Two people, a worker and the keeper at the same customers: what was set last stands, with every event counted."""
+    store = await in_postgres(engine, Setting(clock="system"))
+    names = [CustomerId(f"c{number}") for number in range(8)]
+    worker = Worker(store)
+    await worker.read([order_of(name, "10") for name in names])
+
+    async def people(author: str) -> None:
+        for days in range(1, 9):
+            order = WantedOverride(Tier.B, None, "because", author, TODAY + timedelta(days=days))
+            some = names if days % 2 else reversed(names)
+            await store.overrides.set_overrides(dict.fromkeys(some, order), now=NOW)
+
+    async def events() -> None:
+        for number in range(8):
+            await worker.read([order_of(name, str(100 + number)) for name in names])
+            await store.ledger.settle_tiers(now=NOW)
+
+    await asyncio.gather(people("li"), people("chen"), events())
+    await settle(store)
+    snapshots = await store.snapshots()
+    assert {each.value for each in snapshots.values()} == {1_000 + sum(10_000 + 100 * number for number in range(8))}
+    for name, snapshot in snapshots.items():
+        assert snapshot.override is not None
+        assert (snapshot.tier, snapshot.override.expires_on) == (Tier.B, TODAY + timedelta(days=8))
+        entries = await store.history(name)
+        assert entries[0].entry.after.tier is Tier.B
+        set_by = [each.entry.author for each in entries if each.entry.kind is EntryKind.OVERRIDE_SET]
+        assert (set_by.count("li"), set_by.count("chen"), set_by[0]) == (8, 8, snapshot.override.author)

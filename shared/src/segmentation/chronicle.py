@@ -8,13 +8,17 @@ An entry's `before` is the entry before it: nothing is kept twice.
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Final
+
+from msgspec import structs
 
 from segmentation.assessment import Snapshot
 from segmentation.fields import CustomerId
 from segmentation.overrides import ByHand, Override
 from segmentation.tiering import Tier
+
+_ANY_MOMENT: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class EntryKind(enum.StrEnum):
@@ -106,15 +110,13 @@ def _standing(snapshot: Snapshot) -> tuple[Tier, Tier, str, str, str]:
     )
 
 
-def _told(snapshot: Snapshot) -> tuple[Any, ...]:
-    """All that an answer says, but for its day and its moment."""
-    return (
-        *_standing(snapshot),
-        snapshot.history,
-        snapshot.tier_since,
-        snapshot.segment_since,
-        snapshot.segment_reasons,
-        snapshot.service_reasons,
-        snapshot.policy_version,
-        snapshot.overridden,
+def _told(snapshot: Snapshot) -> Snapshot:
+    """All that an answer says, but for its day and its moment; a field that is added later belongs to it by itself."""
+    return structs.replace(
+        snapshot,
+        as_of=date.min,
+        due_on=date.min,
+        value=None,
+        updated_at=_ANY_MOMENT,
+        override=snapshot.overridden,
     )

@@ -252,7 +252,7 @@ class _Names(Sequence[CustomerId]):
         return self._roster.customer_id(row)
 
 
-class TierHistory(Struct, frozen=True):
+class TierHistory(Struct, frozen=True, omit_defaults=True):
     """What a customer's effective tier depends on. Days are business days."""
 
     computed: Tier = Tier.UNRATED

@@ -18,15 +18,21 @@ from segmentation.fields import CustomerId
 from segmentation.storage import tables
 from segmentation.storage.bulk import insert_rows
 
+_KEPT = tuple(
+    # The day and the customer stand beside it; what it is ranked by and when it comes due is no part of an answer.
+    name
+    for name in Snapshot.__struct_fields__
+    if name not in ("customer_id", "as_of", "due_on", "value")
+)
 _NAMES = ("customer_id", "as_of", "kind", "author", "reason", "snapshot")
 _PAGE = text("""
-    SELECT sequence, kind, author, reason, snapshot, recorded_at FROM history
+    SELECT sequence, customer_id, as_of, kind, author, reason, snapshot, recorded_at FROM history
     WHERE customer_id = :customer_id AND kind <> 'refresh'
       AND (CAST(:before AS bigint) IS NULL OR sequence < :before)
     ORDER BY sequence DESC LIMIT :limit
 """)
 _LAST_UP_TO = text("""
-    SELECT snapshot FROM history
+    SELECT customer_id, as_of, snapshot FROM history
     WHERE customer_id = :customer_id AND as_of <= :day ORDER BY sequence DESC LIMIT 1
 """)
 
@@ -42,23 +48,24 @@ async def page(
     """Listed entries, newest first."""
     asked = {"customer_id": customer_id, "before": before, "limit": limit}
     return [
-        (row.sequence, Entry(EntryKind(row.kind), _snapshot(row.snapshot), row.author, row.reason), row.recorded_at)
+        (row.sequence, Entry(EntryKind(row.kind), _snapshot(row), row.author, row.reason), row.recorded_at)
         for row in await connection.execute(_PAGE, asked)
     ]
 
 
 async def last_up_to(connection: AsyncConnection, customer_id: CustomerId, day: date) -> Snapshot | None:
     """What stood at the end of a day; None before the first record."""
-    stored = await connection.scalar(_LAST_UP_TO, {"customer_id": customer_id, "day": day})
-    return None if stored is None else _snapshot(stored)
+    row = (await connection.execute(_LAST_UP_TO, {"customer_id": customer_id, "day": day})).one_or_none()
+    return None if row is None else _snapshot(row)
 
 
 def _row(entry: Entry) -> tuple[Any, ...]:
     after = entry.after
-    # What it is ranked by is no part of an answer, and may have more digits than the encoder takes.
-    stored = msgspec.json.encode(msgspec.structs.replace(after, value=None)).decode()
-    return (after.customer_id, after.as_of, entry.kind, entry.author, entry.reason, stored)
+    stored = {name: value for name in _KEPT if (value := getattr(after, name)) is not None}
+    told = msgspec.json.encode(stored).decode()
+    return (after.customer_id, after.as_of, entry.kind, entry.author, entry.reason, told)
 
 
-def _snapshot(stored: Any) -> Snapshot:  # noqa: ANN401 - decoded JSON
-    return msgspec.convert(stored, Snapshot)
+def _snapshot(row: Any) -> Snapshot:  # noqa: ANN401 - a row of history
+    beside = {"customer_id": row.customer_id, "as_of": row.as_of, "due_on": row.as_of, "value": None}
+    return msgspec.convert(row.snapshot | beside, Snapshot)

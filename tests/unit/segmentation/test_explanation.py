@@ -1,0 +1,96 @@
+"""What an explanation says in the corners; that it agrees with the decision is in tests/properties."""
+
+from datetime import UTC, date, datetime, timedelta
+
+from tests.support.ledgers import DEFAULT_POLICY
+
+from segmentation import policy as policies
+from segmentation.assessment import assess
+from segmentation.buckets import DayBucket
+from segmentation.explanation import DecidedBy, Explanation, explain
+from segmentation.fields import CustomerId
+from segmentation.metrics import FAR_FUTURE, BucketTable, roll
+from segmentation.overrides import Override
+from segmentation.segments import Lifecycle
+from segmentation.tiering import CutOffs, Standing, Tier
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = date(2026, 3, 1)
+A = CustomerId("A")
+CUTOFFS = CutOffs(Standing(10_000, CustomerId("X")), Standing(1_000, CustomerId("X")))
+
+
+def explained(
+    *days: int,
+    policy: str = DEFAULT_POLICY,
+    tier: Tier = Tier.C,
+    override: Override | None = None,
+    bucket: DayBucket | None = None,
+) -> Explanation:
+    """The explanation of a customer who ordered so many days ago."""
+    one = bucket or DayBucket(orders=1, gross_revenue=100)
+    parsed = policies.parse(policy, version=1)
+    rolled = roll(BucketTable.of({A: [(DAY - timedelta(days=ago), one) for ago in days]}), DAY)
+    by_hand = {A: override} if override else None
+    (snapshot,) = assess(rolled, {}, parsed, now=NOW, computed={A: tier}, by_hand=by_hand)
+    return explain(rolled, snapshot, parsed, CUTOFFS)
+
+
+def test_a_rhythm_of_its_own_says_when_silence_moves_it():
+    lifecycle = explained(100, 80, 60, 40).lifecycle
+    assert (lifecycle.stage, lifecycle.rhythm_days, lifecycle.rhythm_is_own) == (Lifecycle.ACTIVE, 20, True)
+    assert lifecycle.recency_days == 40
+    assert {each.stage: each.days for each in lifecycle.boundaries} == {
+        Lifecycle.ACTIVE: 60,
+        Lifecycle.AT_RISK: 60,
+        Lifecycle.DORMANT: 120,
+        Lifecycle.LOST: 365,
+    }
+    # More than 60 days without an order: on the 61st.
+    assert lifecycle.moves == (DAY + timedelta(days=21), Lifecycle.AT_RISK)
+
+
+def test_a_boundary_that_changes_nothing_is_no_move():
+    """At risk already, it is no longer new: the stage stays until it is dormant."""
+    policy = DEFAULT_POLICY.replace("new_days = 60", "new_days = 200")
+    lifecycle = explained(121, 100, policy=policy).lifecycle
+    assert lifecycle.stage is Lifecycle.AT_RISK
+    assert lifecycle.moves == (DAY + timedelta(days=27), Lifecycle.DORMANT)
+
+
+def test_what_is_lost_moves_no_more():
+    lifecycle = explained(400).lifecycle
+    assert (lifecycle.stage, lifecycle.moves) == (Lifecycle.LOST, None)
+
+
+def test_a_boundary_beyond_the_calendar_is_its_last_day():
+    policy = DEFAULT_POLICY.replace("dormant_after_rhythms = 6", "dormant_after_rhythms = 3650")
+    policy = policy.replace("longest_rhythm_days = 120", "longest_rhythm_days = 3650")
+    lifecycle = explained(3_650, 0, policy=policy).lifecycle
+    assert {each.stage: each.opens_on for each in lifecycle.boundaries}[Lifecycle.DORMANT].toordinal() == FAR_FUTURE
+
+
+def test_a_rate_without_a_denominator_has_no_value():
+    """Complaints of a customer without orders are no rate, and never hold."""
+    tried = explained(0, bucket=DayBucket(complaints=3), tier=Tier.UNRATED).segment.tried
+    (counted, rate) = tried[2].comparisons
+    assert (counted.fact, counted.value, counted.condition, counted.holds) == ("complaints_90d", "3", ">= 3", True)
+    assert (rate.fact, rate.value, rate.condition, rate.holds) == ("complaint_rate_90d", None, ">= 0.25", False)
+    assert not tried[2].holds
+
+
+def test_without_a_value_the_gap_is_counted_from_nothing():
+    """On gross profit, an order without a cost gives none."""
+    tier = explained(0, policy=DEFAULT_POLICY.replace('"net_revenue"', '"gross_profit"'), tier=Tier.UNRATED).tier
+    assert (tier.value, tier.gaps.next, tier.gaps.previous) == (None, (Tier.C, 1), None)
+
+
+def test_an_override_is_told_apart_from_what_it_stands_over():
+    """The row of the policy is told all the same: it decides again when the override ends."""
+    override = Override(
+        tier=None, service_level="vip", reason="r", author="a", expires_on=DAY + timedelta(days=1), set_at=NOW
+    )
+    explanation = explained(0, override=override)
+    level = explanation.service_level
+    assert (level.code, level.decided_by, level.tried[-1].code) == ("vip", DecidedBy.OVERRIDE, "standard")
+    assert (explanation.tier.decided_by, explanation.override) == (DecidedBy.RANKING, override)
