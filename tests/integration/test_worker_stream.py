@@ -287,9 +287,7 @@ async def test_shuffled_doubled_cut_otherwise_and_killed_it_ends_the_same(site: 
     )
     group = site.settings["KAFKA_GROUP_ID"]
     # the last two are started in groups of their own: nobody waits there until the group has noticed the death
-    for deaths, (size, group_id) in enumerate(
-        [("2", group), ("1", group), ("3", f"{group}-2"), ("2", f"{group}-3")]
-    ):
+    for deaths, (size, group_id) in enumerate([("2", group), ("1", group), ("3", f"{group}-2"), ("2", f"{group}-3")]):
         worker = site.start(BATCH_MESSAGES=size, KAFKA_GROUP_ID=group_id)
         await site.has_read((deaths + 1) * len(doubled) // 8)
         assert await site.read() < len(doubled)
