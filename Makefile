@@ -1,12 +1,12 @@
 # `make help` lists the targets. Everything is installed into .venv, from constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench chaos fmt migrate constraints clean
+.PHONY: help setup run test check bench chaos quality fmt migrate constraints clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PACKAGES := shared services/segment-api services/ingest-worker deploy/local
+PACKAGES := shared services/segment-api services/ingest-worker services/segment-trainer deploy/local
 ARGS ?=
 JOBS ?= 2
 
@@ -33,7 +33,7 @@ test: $(READY) ## run every test, against real PostgreSQL and real Kafka; ARGS="
 check: $(READY) ## ruff, mypy, import contracts, migrations equal to the tables
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy shared/src services/segment-api/src services/ingest-worker/src deploy/local/src bench chaos tests
+	$(BIN)/mypy shared/src services/segment-api/src services/ingest-worker/src services/segment-trainer/src deploy/local/src bench chaos tests
 	$(BIN)/lint-imports
 	$(BIN)/python migrations/check.py
 
@@ -42,6 +42,9 @@ bench: $(READY) ## measure the figures of docs/benchmarks.md on this machine (tw
 
 chaos: $(READY) ## faults against real processes under load, then everything counted again (three minutes); ARGS="--seeds 1-10"
 	@exec $(BIN)/python -m chaos $(ARGS)
+
+quality: $(READY) ## compare forecasts on the bundled data, and write docs/quality.md (two minutes)
+	@exec $(BIN)/segment-trainer quality --events data/online_retail_ii.ndjson.gz --docs docs
 
 fmt: $(READY) ## format the code and mend what ruff can
 	$(BIN)/ruff check --fix-only --quiet .

@@ -1,0 +1,251 @@
+"""The comparison at a cut: the naive rules, RFM, the classics and our models, on the same customers.
+
+Laws: no method sees an outcome of a customer it is judged on. Where the file is long enough, all that learns from
+outcomes learns them at an earlier cut, one horizon before: what a firm could have known on that day. Where it is not,
+it learns from other customers at the same cut (five folds by a hash of the customer id); the answer says which. The
+classics need no outcomes: they look at the past before the cut, of everyone, or of the other folds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from segment_trainer import measures
+from segment_trainer.classics import Classic
+from segment_trainer.examples import FOLDS, Examples, Question, Rows
+from segment_trainer.failures import NotPossible
+from segment_trainer.measures import Figures, Interval
+from segment_trainer.models import MOST_TRAINED_ON, ChurnModel, ValueModel
+from segment_trainer.reading import EventFile
+from segment_trainer.rules import Hiatus, Naive, RecencyFrequencyMoney
+from segmentation.features import FEATURES_VERSION, Numbers
+
+FORMAT: Final = 1
+"""Of the answer; grows when a key changes its meaning or goes."""
+OURS: Final = "model"
+METHODS: Final = ("naive", "hiatus", "rfm", "bg_nbd", OURS)
+FEWEST_CUSTOMERS: Final = 50
+_FEWEST_TO_LEARN_EARLIER: Final = 200
+_LONGEST_HISTORY_NEEDED: Final = 180
+
+Say = Callable[[str], None]
+
+
+class _Foreteller(Protocol):
+    def churn(self, examples: Examples) -> Numbers: ...
+
+    def value(self, examples: Examples) -> Numbers: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    churn_model: ChurnModel
+    value_model: ValueModel
+
+    def churn(self, examples: Examples) -> Numbers:
+        return self.churn_model.churn(examples)
+
+    def value(self, examples: Examples) -> Numbers:
+        return self.value_model.value(examples)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What one method foretells of each customer."""
+
+    churn: Numbers
+    value: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All methods on one question."""
+
+    question: Question
+    examples: Examples
+    trained_at: Sequence[Question]
+    """The earlier questions they learnt from, latest first; none for other customers at the same cut."""
+    trained_on: int
+    forecasts: Mapping[str, Forecast]
+    churn: Mapping[str, Mapping[str, Interval]]
+    value: Mapping[str, Mapping[str, Interval]]
+    versus: Mapping[str, Mapping[str, Interval]]
+    """Our model against each other method: how much smaller the errors, how much greater the agreement."""
+
+    def naive_wins(self) -> list[str]:
+        """The measures in which a naive rule is better than our model."""
+        found: list[str] = []
+        for part, smaller in (("churn", _SMALLER_CHURN), ("value", _SMALLER_VALUE)):
+            table = self.churn if part == "churn" else self.value
+            for name, (ours, _, _) in table[OURS].items():
+                for rule in ("naive", "hiatus"):
+                    theirs = table[rule][name].figure
+                    if ours is None or theirs is None:
+                        continue
+                    if name == "total_ratio":
+                        ours_off, theirs_off = abs(ours - 1), abs(theirs - 1)
+                        better = theirs_off < ours_off
+                    else:
+                        better = theirs < ours if name in smaller else theirs > ours
+                    if better:
+                        found.append(f"{part}.{name}:{rule}")
+        return found
+
+
+_SMALLER_CHURN: Final = ("log_loss", "brier", "calibration_error")
+_SMALLER_VALUE: Final = ("mae", "rmse")
+
+
+def compare(events: EventFile, question: Question, say: Say) -> Comparison:
+    """Runs the whole comparison.
+
+    Raises:
+        NotPossible: says what the file does hold.
+    """
+    events.check(question)
+    enough = min(question.horizon_days, _LONGEST_HISTORY_NEEDED)
+    earlier = [each for each in question.earlier() if (each.cut - events.first_day).days >= enough]
+    examples, *before = events.examples([question, *earlier], most=dict.fromkeys(earlier, MOST_TRAINED_ON))
+    if len(examples) < FEWEST_CUSTOMERS:
+        raise NotPossible(
+            f"{len(examples)} customers had ordered before {question.cut}; a comparison needs {FEWEST_CUSTOMERS}"
+        )
+    teaching = [each for each in before if _can_teach(each)]
+    if teaching:
+        learnt = Examples.together(teaching)
+        say(f"training on {len(learnt):,} customers at {len(teaching)} earlier cuts ...")
+        forecasts = _foretell(learnt, examples, classic_from=examples)
+    else:
+        learnt, forecasts = examples, _out_of_fold(examples, say)
+    say("measuring ...")
+    churn, value, versus = _measured(examples, forecasts)
+    trained_at = [each.question for each in teaching]
+    return Comparison(question, examples, trained_at, len(learnt), forecasts, churn, value, versus)
+
+
+def _can_teach(examples: Examples) -> bool:
+    lost = int(examples.churned.sum())
+    return len(examples) >= _FEWEST_TO_LEARN_EARLIER and 0 < lost < len(examples)
+
+
+def _foretell(learnt: Examples, asked: Examples, *, classic_from: Examples) -> dict[str, Forecast]:
+    methods: tuple[_Foreteller, ...] = (
+        Naive.fit(learnt),
+        Hiatus.fit(learnt),
+        RecencyFrequencyMoney.fit(learnt),
+        Classic.fit(classic_from),
+        _Ours(ChurnModel.fit(learnt), ValueModel.fit(learnt)),
+    )
+    return {
+        name: Forecast(method.churn(asked), method.value(asked)) for name, method in zip(METHODS, methods, strict=True)
+    }
+
+
+def _out_of_fold(examples: Examples, say: Say) -> dict[str, Forecast]:
+    folds = examples.folds()
+    forecasts = {name: Forecast(np.empty(len(examples)), np.empty(len(examples))) for name in METHODS}
+    for fold in range(FOLDS):
+        say(f"training, fold {fold + 1} of {FOLDS} ...")
+        asked = folds == fold
+        if not asked.any():
+            continue
+        others = examples.at(~asked)
+        for name, found in _foretell(others, examples.at(asked), classic_from=others).items():
+            forecasts[name].churn[asked] = found.churn
+            forecasts[name].value[asked] = found.value
+    return forecasts
+
+
+Measured = dict[str, dict[str, Interval]]
+
+
+def _measured(examples: Examples, forecasts: Mapping[str, Forecast]) -> tuple[Measured, Measured, Measured]:
+    def measure(rows: Rows) -> Figures:
+        churned, value = examples.churned[rows], examples.value[rows]
+        churn = {name: measures.churn_figures(churned, each.churn[rows]) for name, each in forecasts.items()}
+        worth = {name: measures.value_figures(value, each.value[rows]) for name, each in forecasts.items()}
+        found: dict[str, float | None] = {}
+        for part, table in (("churn", churn), ("value", worth)):
+            for name, figures in table.items():
+                found.update({f"{part}|{name}|{measure}": figure for measure, figure in figures.items()})
+        for name in METHODS[:-1]:
+            for key, figure in _against(churn[OURS], churn[name], worth[OURS], worth[name]).items():
+                found[f"versus|{name}|{key}"] = figure
+        return found
+
+    tables: dict[str, Measured] = {"churn": {}, "value": {}, "versus": {}}
+    for key, interval in measures.intervals(len(examples), measure).items():
+        part, name, figure = key.split("|")
+        tables[part].setdefault(name, {})[figure] = interval
+    return tables["churn"], tables["value"], tables["versus"]
+
+
+def _against(churn: Figures, their_churn: Figures, value: Figures, their_value: Figures) -> Figures:
+    return {
+        "auroc_gain": _difference(churn["auroc"], their_churn["auroc"]),
+        "log_loss_reduction": _reduction(churn["log_loss"], their_churn["log_loss"]),
+        "mae_reduction": _reduction(value["mae"], their_value["mae"]),
+        "rmse_reduction": _reduction(value["rmse"], their_value["rmse"]),
+        "spearman_gain": _difference(value["spearman"], their_value["spearman"]),
+    }
+
+
+def _difference(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else ours - theirs
+
+
+def _reduction(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or not theirs else 1 - ours / theirs
+
+
+def answer(events: EventFile, comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain values; every key is explained in docs/quality.md."""
+    question, examples, read = comparison.question, comparison.examples, events.read
+    trained = comparison.trained_at
+    return {
+        "format": FORMAT,
+        "features_version": FEATURES_VERSION,
+        "messages": {
+            "read": read.messages,
+            "applied": read.applied,
+            "repeated": read.repeated,
+            "refused": dict(sorted(read.refused.items())),
+            "unconverted": dict(sorted(read.unconverted.items())),
+        },
+        "first_day": events.first_day.isoformat(),
+        "last_day": events.last_day.isoformat(),
+        "base_currency": events.base_currency,
+        "cut": question.cut.isoformat(),
+        "horizon_days": question.horizon_days,
+        "customers": len(examples),
+        "customers_without_orders": examples.without_orders,
+        "churn_rate": float(examples.churned.mean()),
+        "value_mean": float(examples.value.mean()),
+        "value_median": float(np.median(examples.value)),
+        "training": {
+            "scheme": "earlier_cuts" if trained else "cross_validation",
+            "cuts": [each.cut.isoformat() for each in trained or (question,)],
+            "examples": comparison.trained_on,
+            "folds": None if trained else FOLDS,
+        },
+        "churn": _plain(comparison.churn),
+        "value": _plain(comparison.value),
+        "model_versus": _plain(comparison.versus),
+        "naive_wins": comparison.naive_wins(),
+        "deciles": {
+            name: [each._asdict() for each in measures.deciles(examples.value, forecast.value)]
+            for name, forecast in comparison.forecasts.items()
+        },
+        "calibration": {
+            name: [each._asdict() for each in measures.calibration(examples.churned, forecast.churn)]
+            for name, forecast in comparison.forecasts.items()
+        },
+    }
+
+
+def _plain(table: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, dict[str, float | None]]]:
+    return {
+        name: {measure: interval._asdict() for measure, interval in figures.items()} for name, figures in table.items()
+    }

@@ -1,0 +1,319 @@
+"""A file of contract events -> examples: by the project's own decoder and counting, in bounded memory.
+
+Laws: what counts is what the ledger would count of the same messages in the order of the file; every message read is
+applied, repeated, or refused with its reason, and the three add up; memory grows with customers, not with events.
+
+Events are spread over parts by a hash of their customer, on disk when there are many, and counted part by part: all
+that an order, a retraction or a customer needs is in one part. Who owns an event id that several customers use is
+decided before, over all of them: the first in the file.
+"""
+
+import gzip
+import pickle
+import sys
+import tempfile
+import time
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Final, Self
+
+import numpy as np
+
+from segment_trainer.examples import Examples, Question, Truths
+from segment_trainer.failures import NotPossible
+from segmentation import counting
+from segmentation.buckets import DayBucket
+from segmentation.calendar import BusinessCalendar
+from segmentation.errors import RatesInvalid
+from segmentation.events import Event, EventKey, OrderPlaced, Reject, RejectReason, ReturnReceived, decode
+from segmentation.features import FEATURES, FeatureTable, Numbers, features
+from segmentation.fields import CustomerId
+from segmentation.metrics import BucketTable
+from segmentation.money import Rates, parse_rates
+from segmentation.outcomes import AcceptedEvent, Delivery, Partition, accept
+
+PARTS: Final = 32
+_HELD_EVENTS: Final = 400_000
+"""In memory at a time; more go to disk."""
+_GZIP: Final = b"\x1f\x8b"
+_NOWHERE: Final = Delivery(Partition("file", 0), 0, None)
+_SAY_EVERY_SECONDS: Final = 2.0
+_ALL: Final[Mapping[Question, int]] = MappingProxyType({})
+
+Priced = OrderPlaced | ReturnReceived
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Read:
+    """What became of the messages of a file."""
+
+    messages: int = 0
+    applied: int = 0
+    repeated: int = 0
+    """Messages whose event id was applied before."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """By reason of the contract."""
+    unconverted: Counter[str] = field(default_factory=Counter)
+    """Of the refused, those of a currency without a rate, by currency."""
+
+
+class EventFile:
+    """The events of a file, spread over parts. Use it as a context: it keeps files in a temporary directory."""
+
+    def __init__(self, say: Say) -> None:
+        self.read = Read()
+        self.base_currency = ""
+        self.first_day = date.max
+        self.last_day = date.min
+        self._say = say
+        self._directory = tempfile.TemporaryDirectory(prefix="tierline-events-")
+        self._held: list[list[Event]] = [[] for _ in range(PARTS)]
+        self._spilled = False
+        self._owners: Mapping[EventKey, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._directory.cleanup()
+
+    def load(self, path: Path, *, rates_file: Path | None, currency: str | None, time_zone: str, now: int) -> None:
+        """Reads and judges every message; `now` is the machine's clock as an instant."""
+        currencies: Counter[str] = Counter()
+        keys, owners = array("Q"), array("L")
+        said = time.monotonic()
+        for line in _lines(path):
+            self.read.messages += 1
+            event = decode(line)
+            if isinstance(event, Reject):
+                self.read.refused[event.reason] += 1
+                continue
+            if isinstance(event, Priced):
+                currencies[event.currency] += 1
+            owner = zlib.crc32(event.customer_id.encode())
+            keys.append(int.from_bytes(event.key[:8], "big"))
+            owners.append(owner)
+            self._hold(owner % PARTS, event)
+            if time.monotonic() - said > _SAY_EVERY_SECONDS:
+                said = time.monotonic()
+                self._say(f"{self.read.messages:,} messages read ...")
+        if not keys:
+            raise NotPossible(f"{path} has no event that can be read: {_told(self.read.refused) or 'it is empty'}")
+        self._owners = _shared(keys, owners)
+        # of equally frequent ones the first by name, so that the order of the file decides nothing
+        self.base_currency = currency or min(currencies, key=lambda each: (-currencies[each], each), default="EUR")
+        self._rates = _rates(rates_file, self.base_currency)
+        self._calendar = BusinessCalendar(time_zone)
+        self._now = now
+        self._survey()
+
+    def _hold(self, part: int, event: Event) -> None:
+        held = self._held[part]
+        held.append(event)
+        if len(held) >= _HELD_EVENTS // PARTS:
+            self._spilled = True
+            with self._part(part).open("ab") as file:
+                pickle.dump(held, file, protocol=pickle.HIGHEST_PROTOCOL)
+            held.clear()
+
+    def _part(self, part: int) -> Path:
+        return Path(self._directory.name) / f"part-{part}"
+
+    def _events(self, part: int) -> Iterator[Event]:
+        if self._part(part).exists():
+            with self._part(part).open("rb") as file:
+                yield from _batches(file)
+        yield from self._held[part]
+
+    def _judged(self, part: int) -> Iterator[tuple[Event, AcceptedEvent | Reject | None]]:
+        """The events of a part in the order of the file; None where its id was applied before."""
+        known: set[EventKey] = set()
+        for event in self._events(part):
+            key = event.key
+            owner = self._owners.get(EventKey(key[:8]))
+            if key in known or (owner is not None and owner != zlib.crc32(event.customer_id.encode())):
+                yield event, None
+                continue
+            verdict = accept(_NOWHERE, event, key=key, rates=self._rates, calendar=self._calendar, now=self._now)
+            if isinstance(verdict, AcceptedEvent):
+                known.add(key)
+            yield event, verdict
+
+    def _survey(self) -> None:
+        """What becomes of each message, and which days there are."""
+        for part in range(PARTS):
+            for event, verdict in self._judged(part):
+                if verdict is None:
+                    self.read.repeated += 1
+                elif isinstance(verdict, Reject):
+                    self.read.refused[verdict.reason] += 1
+                    if verdict.reason is RejectReason.UNKNOWN_CURRENCY and isinstance(event, Priced):
+                        self.read.unconverted[event.currency] += 1
+                else:
+                    self.read.applied += 1
+                    self.first_day = min(self.first_day, verdict.occurred_day)
+                    self.last_day = max(self.last_day, verdict.occurred_day)
+        if not self.read.applied:
+            raise NotPossible(f"no event of the file can be counted: {_told(self.read.refused)}")
+
+    def check(self, question: Question) -> None:
+        """Raises NotPossible where the file does not hold the answer, with what it does hold."""
+        first, last = self.first_day + timedelta(days=1), self.last_day
+        if question.horizon_days < 1:
+            raise NotPossible(f"the horizon is {question.horizon_days} days; at least 1 is expected")
+        if question.cut < first:
+            raise NotPossible(
+                f"no customer is known before {question.cut}: the first event is of {self.first_day}, "
+                f"so the cut must be {first} or later"
+            )
+        if question.cut > last:
+            raise NotPossible(f"the last event is of {last}: the cut must be {last} or earlier, not {question.cut}")
+        if question.end > last + timedelta(days=1):
+            longest = (last - question.cut).days + 1
+            latest = last - timedelta(days=question.horizon_days - 1)
+            other = f", or with this horizon a cut up to {latest}" if latest >= first else ""
+            raise NotPossible(
+                f"the horizon of {question.horizon_days} days from {question.cut} ends after the last event "
+                f"({last}); possible are {longest} days{other}"
+            )
+
+    def examples(self, questions: Sequence[Question], *, most: Mapping[Question, int] = _ALL) -> list[Examples]:
+        """The examples of several questions, in one pass over the events.
+
+        A question that needs no more than so many examples is not asked of further parts once it has them: a part is
+        a random choice of customers.
+        """
+        found: list[list[_Part]] = [[] for _ in questions]
+        for part in range(PARTS):
+            asked = [
+                number
+                for number, question in enumerate(questions)
+                if sum(len(each.customer_ids) for each in found[number]) < most.get(question, sys.maxsize)
+            ]
+            moments = sorted({moment for number in asked for moment in (questions[number].cut, questions[number].end)})
+            if self._spilled:
+                self._say(f"counting, part {part + 1} of {PARTS} ...")
+            waiting: dict[int, FeatureTable] = {}
+            for moment, table in self._tables(part, moments):
+                for number in asked:
+                    question = questions[number]
+                    if moment == question.cut:
+                        waiting[number] = features(table, question.as_of, decimals=self._rates.decimals)
+                    if moment == question.end:
+                        found[number].append(_answered(waiting.pop(number), table, question, self._rates.decimals))
+        return [
+            _together(parts, question, (question.cut - self.first_day).days)
+            for question, parts in zip(questions, found, strict=True)
+        ]
+
+    def tables(self, as_of: date) -> Iterator[BucketTable]:
+        """The day buckets as known at the end of a day, part by part."""
+        for part in range(PARTS):
+            for _, table in self._tables(part, [as_of + timedelta(days=1)]):
+                yield table
+
+    def _tables(self, part: int, moments: Sequence[date]) -> Iterator[tuple[date, BucketTable]]:
+        """Per moment the day buckets by what had occurred before that day, of everyone known then."""
+        accepted = [verdict for _, verdict in self._judged(part) if isinstance(verdict, AcceptedEvent)]
+        accepted.sort(key=lambda each: each.occurred_day)
+        state = counting.Counted()
+        counted = 0
+        known: dict[CustomerId, None] = {}
+        for moment in moments:
+            until = counted
+            while until < len(accepted) and accepted[until].occurred_day < moment:
+                known[accepted[until].event.customer_id] = None
+                until += 1
+            counting.count(accepted[counted:until], state)
+            counted = until
+            buckets: dict[CustomerId, list[tuple[date, DayBucket]]] = {each: [] for each in known}
+            for (customer_id, day), bucket in state.bucket_changes.items():
+                buckets[customer_id].append((day, bucket))
+            yield moment, BucketTable.of(buckets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    customer_ids: Sequence[CustomerId]
+    features: Numbers
+    churned: Truths
+    value: Numbers
+
+
+def _answered(known: FeatureTable, table: BucketTable, question: Question, decimals: int) -> _Part:
+    """Everyone known at the cut with what they did; the table lists them first, in the same order."""
+    number = len(known.customer_ids)
+    inside = (table.days >= question.cut.toordinal()) & (table.days < question.end.toordinal())
+    orders = table.sums("orders", inside)[:number]
+    net = (table.sums("gross_revenue", inside) - table.sums("returned_amount", inside))[:number]
+    return _Part(known.customer_ids, known.values, orders == 0, net.astype(np.float64) / 10.0**decimals)
+
+
+def _together(parts: Sequence[_Part], question: Question, history_days: int) -> Examples:
+    ids = [customer_id for part in parts for customer_id in part.customer_ids]
+    values = np.concatenate([part.features for part in parts]).reshape(len(ids), len(FEATURES))
+    everyone = Examples(
+        question,
+        ids,
+        values,
+        np.concatenate([part.churned for part in parts]).astype(np.bool_),
+        np.concatenate([part.value for part in parts]),
+        np.full(len(ids), history_days, dtype=np.float64),
+    )
+    ordered = np.flatnonzero(everyone.column("orders") > 0)
+    chosen = everyone.at(np.array(sorted(ordered.tolist(), key=lambda row: ids[row]), dtype=np.intp))
+    return replace(chosen, without_orders=len(ids) - len(chosen))
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Every line that is not blank, of a plain or gzipped file."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == _GZIP
+        lines: IO[bytes]
+        with gzip.open(path) if packed else path.open("rb") as lines:  # type: ignore[assignment]
+            for line in lines:
+                if text := line.strip():
+                    yield text
+    except (OSError, EOFError, zlib.error) as error:
+        raise NotPossible(f"{path} cannot be read: {error}") from None
+
+
+def _batches(file: IO[bytes]) -> Iterator[Event]:
+    while True:
+        try:
+            held: list[Event] = pickle.load(file)  # noqa: S301 - a temporary file of this process
+        except EOFError:
+            return
+        yield from held
+
+
+def _shared(keys: Iterable[int], owners: Iterable[int]) -> Mapping[EventKey, int]:
+    """Of the ids that several customers use, whose they are: of the first in the file."""
+    ids, whose = np.array(keys, dtype=np.uint64), np.array(owners, dtype=np.uint64)
+    order = np.argsort(ids, kind="stable")
+    ids, whose = ids[order], whose[order]
+    first = np.maximum.accumulate(np.where(np.append(True, ids[1:] != ids[:-1]), np.arange(len(ids)), 0))
+    others = np.flatnonzero(whose != whose[first])
+    return {EventKey(int(ids[row]).to_bytes(8, "big")): int(whose[first[row]]) for row in others}
+
+
+def _rates(path: Path | None, base_currency: str) -> Rates:
+    if path is None:
+        return Rates(base_currency)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            return Rates.of(base_currency, parse_rates(lines, base_currency=base_currency))
+    except (OSError, UnicodeDecodeError, RatesInvalid) as error:
+        raise NotPossible(f"the rates of {path} cannot be read: {error}") from None
+
+
+def _told(refused: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {reason}" for reason, number in sorted(refused.items()))
