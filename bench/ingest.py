@@ -28,7 +28,7 @@ _COPIES: Final = 3
 _ORM_SHARE: Final = 20
 """The ORM reads one of so many events."""
 _GROWTH_CUSTOMERS: Final = 2_000
-_GROWTH_SHARE: Final = 6
+_GROWTH_SHARE: Final = 3
 """One of so many events of ingestion is in store before; as many are measured."""
 
 _RAW = """
