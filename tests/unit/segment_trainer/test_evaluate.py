@@ -13,7 +13,7 @@ import pytest
 
 from local_stack.simulation import Traffic
 from segment_trainer import __main__ as trainer
-from segment_trainer import measures, models
+from segment_trainer import measures, models, segmenting
 from segment_trainer.evaluation import METHODS
 
 START = date(2025, 1, 1)
@@ -23,6 +23,7 @@ START = date(2025, 1, 1)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What makes figures precise is not what is tested here."""
     monkeypatch.setattr(measures, "RESAMPLES", 4)
+    monkeypatch.setattr(segmenting, "BOOTSTRAPS", 3)
     monkeypatch.setitem(models._TREES, "max_iter", 8)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from segment_trainer import measures
+from segment_trainer import measures, segmenting
 from segment_trainer.classics import Classic
 from segment_trainer.examples import FOLDS, Examples, Question, Rows
 from segment_trainer.failures import NotPossible
@@ -20,6 +20,7 @@ from segment_trainer.measures import Figures, Interval
 from segment_trainer.models import MOST_TRAINED_ON, ChurnModel, ValueModel
 from segment_trainer.reading import EventFile
 from segment_trainer.rules import Hiatus, Naive, RecencyFrequencyMoney
+from segment_trainer.segmenting import MOST_CLUSTERED, Segmentation
 from segmentation.features import FEATURES_VERSION, Numbers
 
 FORMAT: Final = 1
@@ -73,6 +74,7 @@ class Comparison:
     value: Mapping[str, Mapping[str, Interval]]
     versus: Mapping[str, Mapping[str, Interval]]
     """Our model against each other method: how much smaller the errors, how much greater the agreement."""
+    segments: Segmentation
 
     def naive_wins(self) -> list[str]:
         """The measures in which a naive rule is better than our model."""
@@ -107,7 +109,10 @@ def compare(events: EventFile, question: Question, say: Say) -> Comparison:
     events.check(question)
     enough = min(question.horizon_days, _LONGEST_HISTORY_NEEDED)
     earlier = [each for each in question.earlier() if (each.cut - events.first_day).days >= enough]
-    examples, *before = events.examples([question, *earlier], most=dict.fromkeys(earlier, MOST_TRAINED_ON))
+    looks_back = [each for each in segmenting.looks_back(question) if each.cut > events.first_day]
+    most = {**dict.fromkeys(looks_back, MOST_CLUSTERED), **dict.fromkeys(earlier, MOST_TRAINED_ON)}
+    examples, *others = events.examples([question, *earlier, *looks_back], most=most)
+    before, backwards = others[: len(earlier)], others[len(earlier) :]
     if len(examples) < FEWEST_CUSTOMERS:
         raise NotPossible(
             f"{len(examples)} customers had ordered before {question.cut}; a comparison needs {FEWEST_CUSTOMERS}"
@@ -121,8 +126,10 @@ def compare(events: EventFile, question: Question, say: Say) -> Comparison:
         learnt, forecasts = examples, _out_of_fold(examples, say)
     say("measuring ...")
     churn, value, versus = _measured(examples, forecasts)
+    say("segmenting ...")
+    segments = segmenting.segment(examples, [each for each in backwards if len(each) >= FEWEST_CUSTOMERS])
     trained_at = [each.question for each in teaching]
-    return Comparison(question, examples, trained_at, len(learnt), forecasts, churn, value, versus)
+    return Comparison(question, examples, trained_at, len(learnt), forecasts, churn, value, versus, segments)
 
 
 def _can_teach(examples: Examples) -> bool:
@@ -242,6 +249,7 @@ def answer(events: EventFile, comparison: Comparison) -> dict[str, Any]:
             name: [each._asdict() for each in measures.calibration(examples.churned, forecast.churn)]
             for name, forecast in comparison.forecasts.items()
         },
+        "segments": segmenting.plain(comparison.segments, examples),
     }
 
 

@@ -13,7 +13,7 @@ from segmentation.features import YEAR, Numbers
 
 _GROUPS: Final = 20
 _QUINTILES: Final = 5
-_PRIOR: Final = 10.0
+PRIOR: Final = 10.0
 """So many customers of the average are added to each group."""
 _THRESHOLDS: Final = (14, 30, 45, 60, 90, 120, 150, 180, 240, 300, 365, 545, 730, 10_000)
 
@@ -28,7 +28,7 @@ def _rates(groups: Rows, number: int, values: Numbers) -> Numbers:
     """The mean of each group, drawn a little towards the mean of all."""
     sums = np.bincount(groups, values, minlength=number)
     counts = np.bincount(groups, minlength=number)
-    rates: Numbers = (sums + _PRIOR * values.mean()) / (counts + _PRIOR)
+    rates: Numbers = (sums + PRIOR * values.mean()) / (counts + PRIOR)
     return rates
 
 
@@ -100,6 +100,10 @@ class RecencyFrequencyMoney:
             _rates(cells, number, examples.churned.astype(np.float64)),
             _rates(cells, number, examples.value),
         )
+
+    def cells(self, examples: Examples) -> tuple[Rows, int]:
+        """The cell of each, and how many there are."""
+        return _cells(self.edges, examples), len(self.values)
 
     def churn(self, examples: Examples) -> Numbers:
         return self.churn_rates[_cells(self.edges, examples)]

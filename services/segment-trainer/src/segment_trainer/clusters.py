@@ -1,0 +1,359 @@
+"""Behaviour segments: customers who behave alike, by k-means over a few facets of what they did.
+
+Laws: a model is numbers and names, so that it can be written down as JSON, read again, and score with numpy what
+scikit-learn would; fitted twice on the same customers it is the same; no outcome is looked at.
+
+A facet is one feature, bent so that a few giants do not make the distances, then centred on the median, divided by a
+robust spread and bounded. A facet in which customers do not differ is left out; what is not known of a customer counts
+as the median. Segments are in the order of their value, and are named by the facets in which their centroid is farthest
+from the mean of all customers: a name says what distinguishes, and does not depend on the order of anything.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+from segment_trainer.examples import Examples, Rows, Truths
+from segment_trainer.failures import NotPossible
+from segmentation.features import COLUMNS, FEATURES_VERSION, Numbers
+
+FORMAT: Final = 1
+"""Of a model that was written down; grows when a key changes its meaning."""
+BOUND: Final = 3.0
+"""In robust spreads; who is farther out counts as that far."""
+LANGUAGES: Final = ("en", "zh")
+_QUARTILES_OF_NORMAL: Final = 1.349
+_STARTS: Final = 4
+_FEWEST_KNOWN: Final = 0.5
+"""A facet known of fewer customers is left out."""
+_TELLS: Final = 0.4
+"""A centroid nearer to the mean of all, in the facet's standard deviations, is not named after the facet."""
+_NAMED_AFTER: Final = 2
+_NO_SPREAD: Final = 1e-9
+
+
+class Facet(NamedTuple):
+    """A feature that segments are made of, and the words for its two ends; None where that end is the usual."""
+
+    feature: str
+    bend: str
+    known_by: str | None
+    high: Mapping[str, str]
+    low: Mapping[str, str] | None
+
+
+FACETS: Final[Mapping[str, Facet]] = {
+    "recency": Facet(
+        "recency_days",
+        "minus_log",
+        None,
+        {"code": "active", "en": "active", "zh": "活跃"},
+        {"code": "silent", "en": "silent", "zh": "沉默"},
+    ),
+    "frequency": Facet(
+        "orders_365d",
+        "log",
+        None,
+        {"code": "frequent", "en": "frequent", "zh": "高频"},
+        {"code": "infrequent", "en": "infrequent", "zh": "低频"},
+    ),
+    "value": Facet(
+        "net_365d",
+        "money",
+        None,
+        {"code": "high-value", "en": "high value", "zh": "高价值"},
+        {"code": "low-value", "en": "low value", "zh": "低价值"},
+    ),
+    "order_size": Facet(
+        "order_value_mean",
+        "money",
+        None,
+        {"code": "large-orders", "en": "large orders", "zh": "大单"},
+        {"code": "small-orders", "en": "small orders", "zh": "小单"},
+    ),
+    "returns": Facet(
+        "returned_share_365d",
+        "root",
+        None,
+        {"code": "many-returns", "en": "many returns", "zh": "退货多"},
+        None,
+    ),
+    "complaints": Facet(
+        "complaint_rate",
+        "root",
+        None,
+        {"code": "many-complaints", "en": "many complaints", "zh": "投诉多"},
+        None,
+    ),
+    "punctuality": Facet(
+        "on_time_rate_365d",
+        "plain",
+        "knows_on_time",
+        {"code": "served-on-time", "en": "served on time", "zh": "准时送达"},
+        {"code": "served-late", "en": "served late", "zh": "晚送达"},
+    ),
+}
+"""In the order of names."""
+_BY_VALUE: Final = ("value", "frequency", "recency")
+_ONLY: Final = {"code": "all", "en": "all customers", "zh": "全部客户"}
+_AVERAGE: Final = {"code": "average", "en": "average", "zh": "一般"}
+_JOINED: Final = {"code": "-", "en": ", ", "zh": "、"}
+
+
+class Trait(NamedTuple):
+    """What distinguishes a segment in one facet."""
+
+    facet: str
+    deviation: float
+    """Of the centroid from the mean of all customers, in standard deviations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How one facet becomes comparable with the others."""
+
+    facet: str
+    unit: float
+    """Divides money before it is bent, so that the currency does not matter."""
+    centre: float
+    spread: float
+
+    @classmethod
+    def fit(cls, facet: str, examples: Examples) -> "Scale | None":
+        """None where customers do not differ, or too little is known."""
+        known = _known(facet, examples.features)
+        if not len(known) or known.mean() < _FEWEST_KNOWN:
+            return None
+        seen = examples.features[known]
+        unit = 1.0
+        if FACETS[facet].bend == "money":
+            sizes = np.abs(seen[:, COLUMNS[FACETS[facet].feature]])
+            unit = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
+        bent = _bent(facet, seen, unit)
+        low, centre, high = (float(each) for each in np.quantile(bent, (0.25, 0.5, 0.75)))
+        # Of what most customers have nothing at all the quartiles say nothing.
+        spread = (high - low) / _QUARTILES_OF_NORMAL or float(bent.std())
+        return cls(facet, unit, centre, spread) if spread > 0 else None
+
+    def __call__(self, features: Numbers) -> Numbers:
+        scaled = np.clip((_bent(self.facet, features, self.unit) - self.centre) / self.spread, -BOUND, BOUND)
+        return np.where(_known(self.facet, features), scaled, 0.0)
+
+
+def _known(facet: str, features: Numbers) -> Truths:
+    known_by = FACETS[facet].known_by
+    if known_by is None:
+        return np.ones(len(features), dtype=np.bool_)
+    return np.asarray(features[:, COLUMNS[known_by]] > 0, dtype=np.bool_)
+
+
+def _bent(facet: str, features: Numbers, unit: float) -> Numbers:
+    values = features[:, COLUMNS[FACETS[facet].feature]]
+    match FACETS[facet].bend:
+        case "log":
+            bent = np.log1p(values)
+        case "minus_log":
+            bent = -np.log1p(values)
+        case "money":
+            bent = np.arcsinh(values / unit)
+        case "root":
+            bent = np.sqrt(np.clip(values, 0, 1))
+        case _:
+            bent = values
+    return bent
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One of the segments."""
+
+    code: str
+    names: Mapping[str, str]
+    """By language."""
+    traits: Sequence[Trait]
+    """The farthest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentModel:
+    """Which segment a customer behaves like."""
+
+    scales: Sequence[Scale]
+    centroids: Numbers
+    """A row a segment, a column a facet, scaled."""
+    segments: Sequence[Segment]
+
+    @classmethod
+    def fit(cls, examples: Examples, number: int) -> "SegmentModel":
+        """So many segments of these customers; one where they are all alike."""
+        scales = scales_of(examples)
+        points = scaled(scales, examples.features)
+        number = min(number, distinct(points))
+        if number <= 1:
+            return cls(scales, points.mean(axis=0, keepdims=True), [_segment(_ONLY, [])])
+        centroids = kmeans(points, number).cluster_centers_
+        order = _by_value(scales, centroids)
+        return cls(scales, centroids[order], _named(scales, centroids[order], points))
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def labels(self, features: Numbers) -> Rows:
+        """Per customer the row of the nearest centroid; of equally near ones the first."""
+        points = scaled(self.scales, features)
+        # as scikit-learn does it: |x - c|² without |x|², which is the same for every centroid
+        return np.asarray(
+            np.argmin((self.centroids**2).sum(axis=1) - 2 * (points @ self.centroids.T), axis=1), dtype=np.intp
+        )
+
+    def renamed_like(self, previous: "SegmentModel", features: Numbers) -> "SegmentModel":
+        """The same segments with the codes and names of those of an earlier model that hold the same customers.
+
+        A segment without a counterpart keeps its own name, unless that is taken.
+        """
+        before, after = previous.labels(features), self.labels(features)
+        pairs = matched(before, after, len(previous), len(self))
+        taken = {previous.segments[old].code for old in pairs.values()}
+        segments = []
+        for row, segment in enumerate(self.segments):
+            words = {"code": segment.code, **segment.names}
+            if row in pairs:
+                carried = previous.segments[pairs[row]]
+                words = {"code": carried.code, **carried.names}
+            elif segment.code in taken:
+                words = {**_numbered(words, taken)}
+            taken.add(words["code"])
+            segments.append(_segment(words, segment.traits))
+        return replace(self, segments=segments)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it; `of` reads it again."""
+        return {
+            "format": FORMAT,
+            "kind": "behaviour_segments",
+            "features_version": FEATURES_VERSION,
+            "bound": BOUND,
+            "facets": [
+                {
+                    "facet": each.facet,
+                    "feature": FACETS[each.facet].feature,
+                    "known_by": FACETS[each.facet].known_by,
+                    "bend": FACETS[each.facet].bend,
+                    "unit": each.unit,
+                    "centre": each.centre,
+                    "spread": each.spread,
+                }
+                for each in self.scales
+            ],
+            "segments": [
+                {
+                    "code": segment.code,
+                    "names": dict(segment.names),
+                    "traits": [trait._asdict() for trait in segment.traits],
+                    "centroid": centroid.tolist(),
+                }
+                for segment, centroid in zip(self.segments, self.centroids, strict=True)
+            ],
+        }
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> "SegmentModel":
+        """The model that was written down.
+
+        Raises:
+            NotPossible: It is of another format, or of features that are computed in another way now.
+        """
+        for name, ours in (("format", FORMAT), ("features_version", FEATURES_VERSION), ("bound", BOUND)):
+            if plain.get(name) != ours:
+                raise NotPossible(
+                    f"the segment model has {name} {plain.get(name)!r}; {ours} is expected: train it anew"
+                )
+        for each in plain["facets"]:
+            known = FACETS.get(each["facet"])
+            if known is None or (known.feature, known.bend) != (each["feature"], each["bend"]):
+                raise NotPossible(f"the segment model has an unknown facet {each['facet']!r}: train it anew")
+        segments = [
+            Segment(each["code"], each["names"], [Trait(**trait) for trait in each["traits"]])
+            for each in plain["segments"]
+        ]
+        scales = [Scale(each["facet"], each["unit"], each["centre"], each["spread"]) for each in plain["facets"]]
+        centroids = np.array([each["centroid"] for each in plain["segments"]], dtype=np.float64)
+        return cls(scales, centroids.reshape(len(segments), len(scales)), segments)
+
+
+def scales_of(examples: Examples) -> list[Scale]:
+    """The facets in which these customers differ."""
+    return [scale for facet in FACETS if (scale := Scale.fit(facet, examples)) is not None]
+
+
+def scaled(scales: Sequence[Scale], features: Numbers) -> Numbers:
+    """A row a customer, a column a facet."""
+    return np.column_stack([scale(features) for scale in scales]) if scales else np.zeros((len(features), 0))
+
+
+def kmeans(points: Numbers, number: int, *, starts: int = _STARTS, seed: int = 0) -> KMeans:
+    """The clusters of scikit-learn; one thread, since sums of several are rounded differently."""
+    with threadpool_limits(1):
+        return KMeans(number, n_init=starts, random_state=seed).fit(points)
+
+
+def distinct(points: Numbers) -> int:
+    """How many of them differ: there are no more clusters than that."""
+    return len(np.unique(points, axis=0)) if points.shape[1] else 1
+
+
+def matched(before: Rows, after: Rows, earlier: int, later: int) -> dict[int, int]:
+    """Which earlier label each later one is: the pairs that keep the most customers (Hungarian method)."""
+    shared = np.zeros((earlier, later), dtype=np.int64)
+    np.add.at(shared, (before, after), 1)
+    olds, news = linear_sum_assignment(shared, maximize=True)
+    return {int(new): int(old) for old, new in zip(olds, news, strict=True) if shared[old, new]}
+
+
+def _by_value(scales: Sequence[Scale], centroids: Numbers) -> Rows:
+    facets = [each.facet for each in scales]
+    first = [facets.index(name) for name in _BY_VALUE if name in facets]
+    columns = [*first, *(column for column in range(len(facets)) if column not in first)]
+    return np.lexsort([-np.round(centroids[:, column], 9) for column in reversed(columns)])
+
+
+def _named(scales: Sequence[Scale], centroids: Numbers, points: Numbers) -> list[Segment]:
+    deviations = (centroids - points.mean(axis=0)) / np.maximum(points.std(axis=0), _NO_SPREAD)
+    found: list[Segment] = []
+    for row in deviations:
+        farthest = np.argsort(-np.abs(row), kind="stable")
+        traits = [Trait(scales[column].facet, float(row[column])) for column in farthest]
+        taken = {each.code for each in found}
+        words = next((words for words in _descriptions(traits) if words["code"] not in taken), None)
+        found.append(_segment(words or _numbered(next(_descriptions(traits)), taken), traits))
+    return found
+
+
+def _descriptions(traits: Sequence[Trait]) -> Iterator[Mapping[str, str]]:
+    """Names by the two farthest facets, then by one more each time."""
+    telling: list[tuple[int, Mapping[str, str]]] = []
+    for each in traits:
+        end = FACETS[each.facet].high if each.deviation > 0 else FACETS[each.facet].low
+        if end is not None and abs(each.deviation) >= _TELLS:
+            telling.append((list(FACETS).index(each.facet), end))
+    if not telling:
+        yield _AVERAGE
+        return
+    for number in range(min(_NAMED_AFTER, len(telling)), len(telling) + 1):
+        ends = [end for _, end in sorted(telling[:number], key=lambda one: one[0])]
+        yield {kind: joint.join(end[kind] for end in ends) for kind, joint in _JOINED.items()}
+
+
+def _numbered(words: Mapping[str, str], taken: Collection[str]) -> Mapping[str, str]:
+    """The same words with the first number that makes them others."""
+    number = next(each for each in range(2, len(taken) + 3) if f"{words['code']}-{each}" not in taken)
+    return {kind: f"{word}-{number}" if kind == "code" else f"{word} {number}" for kind, word in words.items()}
+
+
+def _segment(words: Mapping[str, str], traits: Sequence[Trait]) -> Segment:
+    return Segment(words["code"], {language: words[language] for language in LANGUAGES}, traits)
