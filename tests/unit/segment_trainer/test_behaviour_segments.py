@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from segment_trainer import clusters, segmenting
+from segment_trainer import clusters, plots, report, segmenting
 from segment_trainer.clusters import SegmentModel
 from segment_trainer.examples import Examples, Question
 from segment_trainer.failures import NotPossible
@@ -202,3 +203,26 @@ def test_a_cluster_of_chance_is_less_stable_than_one_that_is_there():
     ]
     assert found[0] > 0.98
     assert found[1] < segmenting.STABLE
+
+
+def test_a_person_reads_how_many_there_are_and_why():
+    examples = customers()
+    earlier = [customers(seed=6, days_before=30), customers(seed=7, days_before=91)]
+    told = segmenting.plain(segmenting.segment(examples, earlier), examples)
+    said = report.segment_verdict(told)
+    assert said.startswith("4 segments, highly stable")
+    assert "of 480 customers moved" in said
+    assert "Made from 2025-03-02 instead" in said
+    assert ["active, frequent", "活跃、高频", "120", "25%"] in [row[:4] for row in report.profiles_table(told)]
+    assert [row[-1] for row in report.candidates_table(told)].count("chosen") == 1
+    assert {len(row) for row in report.explains_table(told)} == {6}
+    alike = customers((60,), spread=0)
+    assert report.segment_verdict(segmenting.plain(segmenting.segment(alike, []), alike)).startswith("There is one")
+
+
+def test_the_plot_of_the_profiles_is_the_same_for_the_same_figures(tmp_path: Path):
+    first, second = tmp_path / "first.svg", tmp_path / "second.svg"
+    for path in (first, second):
+        plots.profiles(path, ["silent", "active"], ["recency", "value"], np.array([[-1.5, -0.2], [0.7, 1.2]]))
+    assert first.read_text() == second.read_text()
+    assert "-1.5" in first.read_text()

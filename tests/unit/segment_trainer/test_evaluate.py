@@ -95,6 +95,12 @@ def test_a_long_file_is_learnt_from_earlier_cuts(tmp_path, capsys):
         for interval in answer["value"][method].values():
             assert interval["low"] <= interval["high"]
     assert evaluate(capsys, path, 340, 60) == answer
+    segments = answer["segments"]
+    assert len(segments["profiles"]) == len(segments["model"]["segments"]) == segments["number"]
+    assert sum(each["customers"] for each in segments["profiles"]) == answer["customers"]
+    assert "returns" not in [each["facet"] for each in segments["model"]["facets"]]
+    assert [each["segments"] for each in segments["candidates"]] == list(range(2, 9))
+    assert segments["moved_in_a_month"]["customers"] > 300
 
 
 def test_a_short_file_is_cross_validated_and_the_order_of_its_lines_decides_nothing(tmp_path, capsys):
@@ -106,7 +112,8 @@ def test_a_short_file_is_cross_validated_and_the_order_of_its_lines_decides_noth
         "examples": answer["customers"],
         "folds": 5,
     }
-    assert evaluate(capsys, write(tmp_path / "reversed", orders[::-1]), 75, 75)["value"] == answer["value"]
+    again = evaluate(capsys, write(tmp_path / "reversed", orders[::-1]), 75, 75)
+    assert (again["value"], again["segments"]) == (answer["value"], answer["segments"])
 
 
 def test_simulated_logistics_with_a_currency_that_has_no_rate(tmp_path, capsys):
@@ -134,6 +141,7 @@ def test_everyone_on_one_day_and_alike(tmp_path, capsys):
     assert answer["value"]["model"]["spearman"]["figure"] is None
     assert figure(answer, "churn", "model", "brier") < 0.01
     assert figure(answer, "value", "model", "mae") < 30
+    assert (answer["segments"]["number"], answer["segments"]["verdict"]) == (1, "one_segment")
 
 
 def test_nobody_comes_back(tmp_path, capsys):
@@ -147,7 +155,15 @@ def test_the_table_says_how_was_trained_and_where_the_naive_rule_wins(tmp_path, 
     path = write(tmp_path / "events", trade(150, 120))
     trainer.main(["evaluate", "--events", str(path), "--cut", "2025-03-01", "--horizon", "40"])
     shown = capsys.readouterr()
-    for words in ("BG/NBD + Gamma-Gamma", "Trained at the same cut", "naive rule", "OUR MODEL BY TENTHS", "AUROC"):
+    for words in (
+        "BG/NBD + Gamma-Gamma",
+        "Trained at the same cut",
+        "naive rule",
+        "OUR MODEL BY TENTHS",
+        "AUROC",
+        "SEGMENTS of like",
+        "tier and segment",
+    ):
         assert words in shown.out
     assert "measuring" in shown.err
 

@@ -88,3 +88,17 @@ def lift(path: Path, value: Numbers, forecasts: Mapping[str, Numbers]) -> None:
         axes.plot([0, 1], [0, 1], linestyle=":", color="black")
         axes.set(xlabel="share of the customers, by forecast", ylabel="share of what they brought", xlim=(0, 1))
         axes.legend(loc="lower right")
+
+
+def profiles(path: Path, names: Sequence[str], facets: Sequence[str], deviations: Numbers) -> None:
+    """Segments (rows) by facets: how far each lies from the mean of all customers, in standard deviations."""
+    with _figure(path, width=7.0, height=1.2 + 0.5 * len(names)) as axes:
+        bound = max(float(np.abs(deviations).max(initial=0)), 1.0)
+        axes.imshow(deviations, cmap="RdBu_r", vmin=-bound, vmax=bound, aspect="auto")
+        for row, column in np.ndindex(deviations.shape):
+            deviation = deviations[row, column]
+            shade = "white" if abs(deviation) > 0.6 * bound else "black"
+            axes.text(column, row, f"{deviation:+.1f}", ha="center", va="center", color=shade)
+        axes.set_xticks(range(len(facets)), facets)
+        axes.set_yticks(range(len(names)), names)
+        axes.grid(visible=False)

@@ -60,7 +60,9 @@ def write(events: EventFile, docs: Path, say: Callable[[str], None]) -> None:
     )
     told = evaluation.answer(events, headline)
     others = [evaluation.answer(events, comparison) for comparison in rolling]
-    figures = "\n".join([*_headline(told, headline), *_rolling(others), *tiers]).strip()
+    figures = "\n".join(
+        [*_headline(told, headline), *_rolling(others), *tiers, *_segments(told, others, folder)]
+    ).strip()
     frame = files(__package__).joinpath("quality_frame.md").read_text(encoding="utf-8")
     (docs / "quality.md").write_text(frame.replace(_PLACE, figures), encoding="utf-8")
     say(f"{docs / 'quality.md'} is written.")
@@ -196,6 +198,73 @@ def _tiers(events: EventFile, folder: Path) -> list[str]:
         moved,
         "",
         "![tier migration](quality/migration.svg)",
+        "",
+    ]
+
+
+def _segments(told: Mapping[str, Any], others: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
+    segments = told["segments"]
+    facets = [each["facet"] for each in segments["model"]["facets"]]
+    by_facet = [{trait["facet"]: trait["deviation"] for trait in each["traits"]} for each in segments["profiles"]]
+    plots.profiles(
+        folder / "profiles.svg",
+        [each["names"]["en"] for each in segments["profiles"]],
+        [each.replace("_", " ") for each in facets],
+        np.array([[each.get(facet, 0.0) for facet in facets] for each in by_facet]).reshape(len(by_facet), len(facets)),
+    )
+    rows = [["cut", "segments", "Jaccard, lowest", "moved in a month", "kept, a quarter's refit", "names"]]
+    for each in (told, *others):
+        found = each["segments"]
+        moved = found["moved_in_a_month"]["share"]
+        kept = found["refits"][-1]["kept_by_matching"] if found["refits"] else None
+        rows.append(
+            [
+                each["cut"],
+                str(found["number"]),
+                report.shown(found["jaccard_lowest"], ".2f"),
+                report.shown(moved, ".1%"),
+                report.shown(kept, ".1%"),
+                "; ".join(profile["names"]["en"] for profile in found["profiles"]),
+            ]
+        )
+    seen = {each["cut"]: row for each, row in zip((told, *others), rows[1:], strict=True)}
+    explains = segments["explains"]
+    alone, tier, both, rfm = (explains[name]["churn_auroc"] for name in ("segment", "tier", "tier_and_segment", "rfm"))
+    about = (
+        f"Cut {told['cut']}. {report.segment_verdict(segments)}\n"
+        "The deviations of the centroids from the mean of all customers, in standard deviations:"
+    )
+    worth = (
+        "Churn and value are of the horizon, which the segments have not seen; a lift is a segment's mean divided by\n"
+        "that of all. What a label alone says of the horizon, out of fold, as shares of the variance:"
+    )
+    beside = (
+        f"Of churn, a segment says {'more' if alone > tier else 'less'} than the tier does ({alone:.3f} against "
+        f"{tier:.3f}), and\nboth together {'more' if both > tier else 'no more'} than the tier ({both:.3f}). "
+        f"The {explains['rfm']['groups']} cells of RFM say {'more' if rfm > both else 'less'} than both ({rfm:.3f})."
+    )
+    return [
+        "## Segments",
+        "",
+        about,
+        "",
+        "![segment profiles](quality/profiles.svg)",
+        "",
+        *report.markdown(report.profiles_table(segments)),
+        "",
+        worth,
+        "",
+        *report.markdown(report.explains_table(segments)),
+        "",
+        beside,
+        "",
+        "How the number was chosen:",
+        "",
+        *report.markdown(report.candidates_table(segments)),
+        "",
+        "On several cuts, each with a choice of its own:",
+        "",
+        *report.markdown([rows[0], *seen.values()]),
         "",
     ]
 

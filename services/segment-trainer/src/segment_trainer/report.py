@@ -29,6 +29,14 @@ AGAINST: Final = {
     "log_loss_reduction": ("log-loss less by", True),
 }
 
+LABELS: Final = {
+    "segment": "segment",
+    "tier": "ABC tier",
+    "tier_and_segment": "tier and segment",
+    "rfm": "RFM cell",
+}
+VERDICTS: Final = {"chosen": "chosen", "stable": "stable", "unstable": "unstable", "too_small": "a segment is tiny"}
+
 Cells = list[list[str]]
 
 
@@ -78,6 +86,74 @@ def deciles_table(answer: Mapping[str, Any], method: str = "model") -> Cells:
     return rows
 
 
+def candidates_table(segments: Mapping[str, Any]) -> Cells:
+    """Numbers of segments, and what speaks for each."""
+    rows = [["segments", "Jaccard, mean", "lowest", "smallest segment", "foretells", "verdict"]]
+    for each in segments["candidates"]:
+        figures = (shown(each[name], ".2f") for name in ("jaccard_mean", "jaccard_lowest"))
+        share, foretells = shown(each["smallest_share"], ".1%"), shown(each["foretells"], ".3f")
+        rows.append([str(each["segments"]), *figures, share, foretells, VERDICTS[each["verdict"]]])
+    return rows
+
+
+def profiles_table(segments: Mapping[str, Any]) -> Cells:
+    """Segments with what they are and what they did in the horizon."""
+    head = ["segment", "", "customers", "share", "Jaccard", "stays a month"]
+    rows = [[*head, "churn", "lift", "mean value", "lift", "share of value"]]
+    rows += [
+        [
+            each["names"]["en"],
+            each["names"]["zh"],
+            f"{each['customers']:,}",
+            shown(each["share"], ".0%"),
+            shown(each["jaccard"], ".2f"),
+            shown(each["stayed_a_month"], ".0%"),
+            shown(each["churn_rate"], ".1%"),
+            shown(each["churn_lift"], ".2f"),
+            shown(each["value_mean"], ",.0f"),
+            shown(each["value_lift"], ".2f"),
+            shown(each["value_share"], ".0%"),
+        ]
+        for each in segments["profiles"]
+    ]
+    return rows
+
+
+def explains_table(segments: Mapping[str, Any]) -> Cells:
+    """What a label alone says of the horizon."""
+    rows = [["a label alone", "groups", "churn, AUROC", "of churn", "of value", "of the ranks of value"]]
+    for name, each in segments["explains"].items():
+        shares = (shown(each[key], ".1%") for key in ("churn_explained", "value_explained", "value_ranks_explained"))
+        rows.append([LABELS[name], str(each["groups"]), shown(each["churn_auroc"], ".3f"), *shares])
+    return rows
+
+
+def segment_verdict(segments: Mapping[str, Any]) -> str:
+    """How many segments there are and how far they are to be trusted, in sentences."""
+    if segments["verdict"] == "one_segment":
+        return (
+            "There is one segment: no number of segments from 2 on comes again in resamples without a tiny one, "
+            "so these customers are not divided."
+        )
+    stable = "highly stable, all above 0.85" if segments["verdict"] == "highly_stable" else "stable, all above 0.75"
+    jaccard = f"Jaccard {segments['jaccard_mean']:.2f} in the mean, {segments['jaccard_lowest']:.2f} at the lowest"
+    said = [f"{segments['number']} segments, {stable}: {jaccard}."]
+    moved = segments["moved_in_a_month"]
+    if moved["share"] is not None:
+        said.append(f"In the month before, {moved['share']:.1%} of {moved['customers']:,} customers moved.")
+    said += [
+        f"Made from {each['cut']} instead, {each['kept_by_matching']:.1%} of the customers keep their label "
+        f"by matching, {each['kept_by_name']:.1%} by its name."
+        for each in segments["refits"]
+    ]
+    return " ".join(said)
+
+
+def shown(figure: float | None, form: str) -> str:
+    """A figure, or a dash."""
+    return "–" if figure is None else format(figure, form)  # noqa: RUF001 - a dash
+
+
 def training(answer: Mapping[str, Any]) -> str:
     """How was trained, in a sentence."""
     how = answer["training"]
@@ -104,7 +180,7 @@ def naive_wins(answer: Mapping[str, Any]) -> str:
 
 def text(answer: Mapping[str, Any]) -> str:
     """The whole answer."""
-    messages = answer["messages"]
+    messages, segments = answer["messages"], answer["segments"]
     refused = ", ".join(f"{number:,} {reason}" for reason, number in messages["refused"].items())
     counted = (
         f"{messages['read']:,} messages read: {messages['applied']:,} applied, {messages['repeated']:,} repeated, "
@@ -136,6 +212,15 @@ def text(answer: Mapping[str, Any]) -> str:
         *_aligned(deciles_table(answer)),
         "",
         naive_wins(answer),
+        "",
+        "SEGMENTS of like behaviour",
+        segment_verdict(segments),
+        *_aligned(candidates_table(segments)),
+        "",
+        *_aligned(profiles_table(segments)),
+        "",
+        *_aligned(explains_table(segments)),
+        "",
         "In brackets: 95 % intervals by bootstrap over customers.",
     ]
     return "\n".join(lines)
