@@ -31,7 +31,7 @@ _QUARTILES_OF_NORMAL: Final = 1.349
 _STARTS: Final = 4
 _FEWEST_KNOWN: Final = 0.5
 """A facet known of fewer customers is left out."""
-_TELLS: Final = 0.4
+_TELLS: Final = 0.5
 """A centroid nearer to the mean of all, in the facet's standard deviations, is not named after the facet."""
 _NAMED_AFTER: Final = 2
 _NO_SPREAD: Final = 1e-9
