@@ -40,6 +40,19 @@ WELCOME: Final = {
 }
 
 
+MORE_OF_A_LEVEL: Final = [
+    "description", "response_hours", "complaint_hours", "delivery_commitment", "channel", "dedicated_manager",
+    "callback_days", "review_days", "survey_days", "offers", "playbooks", "retention_level", "owner", "additions",
+    "relationship",
+]  # fmt: skip
+"""What a service level has beside the fields that the contract names."""
+
+
+def of_contract(level: dict[str, Any]) -> dict[str, Any]:
+    """A service level without what was added to the contract's fields."""
+    return {name: value for name, value in level.items() if name not in MORE_OF_A_LEVEL}
+
+
 @pytest.fixture(scope="module")
 async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(shared_database_url, application_name="tests", pool_size=4)
@@ -66,9 +79,11 @@ def order_of(customer_id: str, amount: str, *, on: str = "2026-11-20", **fields:
 
 
 async def test_the_segment_of_a_customer_has_exactly_the_shape_of_the_contract(api: Api) -> None:
-    """Keys, nesting and values, and nothing besides."""
+    """Keys, nesting and values, and nothing besides but what more there is to say of a service level."""
     await api.fed(order_of("C-1", "100.00", on="2026-08-01"))
-    assert await api.segment("C-1") == {
+    answer = await api.segment("C-1")
+    level = answer["recommended_service_level"]
+    assert answer | {"recommended_service_level": of_contract(level)} == {
         "customer_id": "C-1",
         "as_of": "2026-11-22",
         "segment": {
@@ -93,7 +108,7 @@ async def test_the_segment_of_a_customer_has_exactly_the_shape_of_the_contract(a
             "code": "vip",
             "name": "VIP",
             "dispatch_priority": 95,
-            "actions": ["dedicated_manager", "fast_response", "first_in_dispatch"],
+            "actions": ["dedicated_manager", "fast_response", "first_in_dispatch", "retention_plan"],
             "reasons": ["tier A"],
         },
         "stale": False,
@@ -113,7 +128,7 @@ async def test_the_members_of_an_answer_stand_in_the_order_of_the_contract(api: 
     assert list(answer["segment"]) == ["code", "name", "since", "source", "confidence"]
     assert list(answer["tier"]) == ["effective", "computed", "since", "demotion_due", "override"]
     level = answer["recommended_service_level"]
-    assert list(level) == ["code", "name", "dispatch_priority", "actions", "reasons"]
+    assert list(level) == ["code", "name", "dispatch_priority", "actions", "reasons", *MORE_OF_A_LEVEL]
 
 
 async def test_a_customer_without_revenue_is_unrated_and_welcome(api: Api) -> None:
@@ -122,7 +137,7 @@ async def test_a_customer_without_revenue_is_unrated_and_welcome(api: Api) -> No
     answer = await api.segment("C-9")
     assert (answer["lifecycle"], answer["value_tier"], answer["tier"]["computed"]) == ("prospect", "unrated", "unrated")
     assert answer["segment"]["code"] == "newcomer"
-    assert answer["recommended_service_level"] == WELCOME | {"reasons": ["default for unrated"]}
+    assert of_contract(answer["recommended_service_level"]) == WELCOME | {"reasons": ["default for unrated"]}
 
 
 async def test_each_tier_has_its_value_level_and_service_level(api: Api) -> None:
@@ -144,10 +159,15 @@ async def test_names_and_reasons_follow_the_language_and_codes_never_do(api: Api
     assert chinese["segment"]["name"] == "战略伙伴"
     assert chinese["recommended_service_level"]["name"] == "贵宾服务"
     assert chinese["recommended_service_level"]["reasons"] == ["等级 A"]
+    assert chinese["recommended_service_level"]["relationship"]["name"] == "服务支持"
+    assert chinese["recommended_service_level"]["offers"][0]["name"] == "定制物流方案"
     for answer in (english, chinese):
         answer["segment"].pop("name")
-        answer["recommended_service_level"].pop("name")
-        answer["recommended_service_level"].pop("reasons")
+        level = answer["recommended_service_level"]
+        for each in ("name", "reasons", "description", "delivery_commitment"):
+            level.pop(each)
+        for each in (*level["offers"], *level["additions"], *level["playbooks"], level["relationship"]):
+            each.pop("name")
     assert english == chinese
 
 
@@ -412,6 +432,53 @@ async def test_a_loss_is_shown_as_one(api: Api) -> None:
     assert unrated == {"tier": "unrated", "customers": 1, "net_revenue": "-0.05", "share": None}
 
 
+# --- what is done for a customer ------------------------------------------------------------------------------------
+
+
+async def test_a_service_has_all_that_an_operation_needs(api: Api) -> None:
+    """The level, and what industry and attributes add to it; reasons say why."""
+    await api.fed(
+        order_of("C-1", "100.00", services=["express"], region="East"),
+        a_customer(
+            name="Acme", industry="pharma", subject_type="company", attributes={"credit_hold": "yes", "note": "x" * 99}
+        ),
+    )
+    level = (await api.segment())["recommended_service_level"]
+    assert (level["code"], level["dispatch_priority"], level["response_hours"], level["complaint_hours"]) == (
+        *("vip", 95, 1, 4),
+    )
+    assert level["actions"][3:] == ["dedicated_team", "payment_before_dispatch"]
+    assert [each["code"] for each in level["playbooks"]] == ["pharma"]
+    assert (level["owner"], level["dedicated_manager"], level["retention_level"]) == ("finance", True, "structural")
+    assert level["additions"] == [
+        {"code": "pharma", "name": "Pharma", "reasons": ["industry pharma", "tier A"]},
+        {"code": "credit_hold", "name": "Credit hold", "reasons": ["attributes.credit_hold yes"]},
+    ]
+    assert level["relationship"] == {
+        "strategy": "service_support",
+        "name": "Service support",
+        "knowledge": 4 / 9,
+        "individualisation": 1.0,
+    }
+
+
+async def test_an_earlier_orders_region_counts_again_when_the_latest_is_cancelled(engine: AsyncEngine) -> None:
+    """In any order of arrival, and in the store as in a look at all orders."""
+    async with running(engine) as api:
+        await api.fed(order_of("C-1", "10.00", on="2026-11-01", region="East", channel="web"))
+        await api.fed(order_of("C-1", "20.00", on="2026-11-03", region="West"))
+        await api.fed(order_of("C-1", "30.00", on="2026-11-02", region="North", channel="edi"))
+        facets = (await api.store.snapshots())[CustomerId("C-1")].facets
+        assert (facets.region, facets.channel) == ("West", "edi")
+        cancelled = "C-1 20.00 2026-11-03"
+        await api.fed(a_cancellation(event_id="x", order_id=cancelled, occurred_at="2026-11-04T00:00:00Z"))
+        facets = (await api.store.snapshots())[CustomerId("C-1")].facets
+        assert (facets.region, facets.channel) == ("North", "edi")
+        await api.fed(a_customer(region="South", event_id="y"))
+        facets = (await api.store.snapshots())[CustomerId("C-1")].facets
+        assert (facets.region, facets.channel) == ("South", "edi")
+
+
 # --- many customers at once -----------------------------------------------------------------------------------------
 
 
@@ -423,7 +490,10 @@ async def test_many_are_answered_in_the_order_asked_for_each_once(api: Api) -> N
     assert list(answer) == ["as_of", "customers", "unknown"]
     assert answer["as_of"] == "2026-11-22"
     assert answer["customers"] == [await api.segment(each) for each in ("C-3", "C-1", "C-2")]
-    assert answer["unknown"] == [
+    assert [
+        each | {"recommended_service_level": of_contract(each["recommended_service_level"])}
+        for each in answer["unknown"]
+    ] == [
         {"customer_id": each, "recommended_service_level": WELCOME | {"reasons": ["unknown customer"]}}
         for each in ("nobody", "not an id!", "", "\u0000", "x" * 65, "客户")
     ]

@@ -3,7 +3,9 @@
 The rhythm is the mean number of days between order days, rounded up and kept within 7 to 120; with fewer than two order
 days it is 30.
 The first that holds decides: no order, `prospect`; last order more than 365 days ago, `lost`; more than 6 rhythms,
-`dormant`; more than 3 rhythms, `at_risk`; first order less than 60 days ago, `new`; otherwise `active`.
+`dormant`; more than 3 rhythms, `at_risk`; first order less than 60 days ago, `new`; won back less than 60 days ago,
+`won_back`; otherwise `active`. Won back is who orders again after having been dormant or lost, by the rhythm that its
+order days until then had given it.
 The numbers are the shipped policy's.
 """
 
@@ -103,8 +105,8 @@ def test_the_longest_rhythm():
     )
 
 
-def test_an_order_brings_a_lost_customer_back():
-    """New is only who first ordered less than 60 days ago."""
+def test_an_order_wins_a_lost_customer_back():
+    """Won back for 60 days, unless silence comes first; new is only who first ordered less than 60 days ago."""
     told(
         """
         event | at         | order | amount
@@ -113,9 +115,37 @@ def test_an_order_brings_a_lost_customer_back():
         """
     ).decides(
         """
+        as_of      | customer | tier | lifecycle | changes_on
+        2025-12-31 | C-1      | C    | lost      | 2026-01-01
+        2026-01-01 | C-1      | C    | won_back  | 2026-03-02
+        2026-03-01 | C-1      | C    | won_back  | 2026-03-02
+        2026-03-02 | C-1      | C    | active    | 2026-04-01
+        """,
+        POLICY,
+    )
+
+
+def test_a_dormant_customer_is_won_back_too():
+    """By the rhythm that the order days before the silence had given: 10, so dormant after 60 days, not after 61."""
+    told(
+        """
+        event | customer | at         | order | amount
+        order | C-1      | 2026-01-01 | O-1   | 10.00
+        order | C-1      | 2026-01-11 | O-2   | 10.00
+        order | C-1      | 2026-03-14 | O-3   | 10.00
+        order | C-2      | 2026-01-01 | O-1   | 10.00
+        order | C-2      | 2026-01-11 | O-2   | 10.00
+        order | C-2      | 2026-03-13 | O-3   | 10.00
+        """
+    ).decides(
+        """
         as_of      | customer | tier | lifecycle
-        2025-12-31 | C-1      | C    | lost
-        2026-01-01 | C-1      | C    | active
+        2026-03-13 | C-1      | C    | dormant
+        2026-03-14 | C-1      | C    | won_back
+        2026-05-12 | C-1      | C    | won_back
+        2026-05-13 | C-1      | C    | active
+        2026-03-12 | C-2      | C    | at_risk
+        2026-03-13 | C-2      | C    | active
         """,
         POLICY,
     )

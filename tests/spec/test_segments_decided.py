@@ -159,7 +159,8 @@ def test_the_window_decides_by_the_passing_of_time_too():
     ).decides(
         """
         as_of      | customer | tier | segment         | changes_on
-        2026-01-10 | C-1      | C    | complaint_prone | 2026-04-01
+        2026-01-10 | C-1      | C    | complaint_prone | 2026-03-02
+        2026-03-02 | C-1      | C    | complaint_prone | 2026-04-01
         2026-04-01 | C-1      | C    | complaint_prone | 2026-04-03
         2026-04-03 | C-1      | C    | standard        | 2026-04-10
         """,

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from segmentation import events
 from segmentation import policy as policies
-from segmentation.assessment import Snapshot
+from segmentation.assessment import Facets, Snapshot
 from segmentation.budget import DEFAULT_BUDGET, RejectBudget
 from segmentation.chronicle import HistoryEntry
 from segmentation.counting import OrderKey, OrderState, Profile, profile_fields
@@ -45,6 +45,7 @@ from segmentation.storage.foundation import activate_policy, add_rates, open_hou
 from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.overriding import PostgresOverrides
 from segmentation.storage.reader import PostgresReader
+from segmentation.traits import OrderTraits
 
 from .histories import NOW
 from .memory_ledger import MemoryLedger
@@ -279,13 +280,15 @@ class State:
     computed_tiers: Mapping[str, str]
     cutoffs: Mapping[str, tuple[int, str] | None]
     profiles: Mapping[str, Any]
+    services: Mapping[str, Mapping[str, int]]
+    """By customer, how many counting orders asked for each service."""
 
 
 def expected(oracle: Oracle, now: datetime = NOW) -> State:
     """The state by the oracle."""
     as_of = oracle.as_of(now)
     if as_of is None:
-        return State(None, {}, {}, {"A": None, "B": None}, {})
+        return State(None, {}, {}, {"A": None, "B": None}, {}, {})
     customers = oracle.customers()
     return State(
         as_of,
@@ -293,19 +296,21 @@ def expected(oracle: Oracle, now: datetime = NOW) -> State:
         oracle.computed_tiers(as_of),
         oracle.cutoffs(as_of),
         {customer_id: oracle.profile(customer_id) for customer_id in customers},
+        {customer_id: oracle.services(customer_id) for customer_id in customers},
     )
 
 
 async def state_of(store: Store, now: datetime = NOW) -> State:
     """The state by the ledger, once it is settled."""
-    profiles, snapshots, orders = await store.profiles(), await store.snapshots(), await store.orders()
+    profiles, snapshots = await store.profiles(), await store.snapshots()
     cutoffs = {tier: last and (last[0], str(last[1])) for tier, last in (await store.tiers()).cutoffs.items()}
     return State(
         (await store.status(now=now)).as_of,
         {customer_id: await metrics_of(store, customer_id, now) for customer_id in profiles},
         {customer_id: snapshot.history.computed.value for customer_id, snapshot in snapshots.items()},
         cutoffs,
-        {customer_id: _profile(customer_id, profile, orders) for customer_id, profile in profiles.items()},
+        {customer_id: _profile(profile, snapshots[customer_id].facets) for customer_id, profile in profiles.items()},
+        {customer_id: (snapshots[customer_id].order_traits or OrderTraits()).services for customer_id in profiles},
     )
 
 
@@ -319,26 +324,16 @@ async def metrics_of(store: Store, customer_id: str, now: datetime = NOW) -> dic
     return {"customer_id": customer_id, "as_of": as_of.isoformat(), **described}
 
 
-def _profile(customer_id: CustomerId, stored: Profile, orders: Mapping[OrderKey, OrderState]) -> dict[str, Any]:
+def _profile(stored: Profile, facets: Facets) -> dict[str, Any]:
     fields = profile_fields(stored)
-    names = ("name", "subject_type", "industry", "account_manager", "contract_type", "contract_end")
+    names = ("name", "account_manager", "contract_type", "contract_end")
     attributes = {name[11:]: value for name, value in fields.items() if name.startswith("attributes.")}
     return {
         **{name: fields.get(name) for name in names},
-        **{name: fields.get(name, _of_latest_order(name, customer_id, orders)) for name in ("region", "channel")},
+        **{name: getattr(facets, name) for name in ("subject_type", "industry", "region", "channel")},
         "needs": {part: fields.get(f"needs.{part}") for part in ("basic", "expected", "latent")},
         "attributes": dict(sorted(attributes.items())),
     }
-
-
-def _of_latest_order(name: str, customer_id: CustomerId, orders: Mapping[OrderKey, OrderState]) -> str | None:
-    named = [
-        (state.version, value)
-        for key, state in orders.items()
-        if key.customer_id == customer_id and state.version is not None
-        if state.placed is not None and (value := getattr(state.placed, name)) is not None
-    ]
-    return max(named)[1] if named else None
 
 
 async def counts(store: Store, now: datetime = NOW) -> dict[str, int]:

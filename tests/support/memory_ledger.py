@@ -33,6 +33,7 @@ from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, S
 from segmentation.overrides import ByHand, Ending, Override, OverrideRefusal, WantedOverride, judge_override
 from segmentation.policy import Policy
 from segmentation.tiering import TIERS
+from segmentation.traits import OrderTraits, describe, of_orders
 
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """It has no clock: whoever has beaten lives until released."""
@@ -209,12 +210,29 @@ class MemoryLedger:
         if not ordered:
             return 0
         rolled = metrics.roll(self._table(ordered), as_of)
-        snapshots = assessment.assess(rolled, self._snapshots, self.policy, now=now, computed=computed, by_hand=by_hand)
+        snapshots = assessment.assess(
+            rolled,
+            self._snapshots,
+            self.policy,
+            now=now,
+            computed=computed,
+            by_hand=by_hand,
+            described={each: describe(self._profiles[each]) for each in ordered if each in self._profiles},
+            ordered=self._order_traits(ordered),
+        )
         self._history += [(entry, now) for entry in chronicle.entries(self._snapshots, snapshots, by_hand or {})]
         changes = announce(self._snapshots, snapshots)
         self._changes += [change.payload() for change in changes]
         self._snapshots |= {snapshot.customer_id: snapshot for snapshot in snapshots}
         return len(changes)
+
+    def _order_traits(self, customer_ids: Sequence[CustomerId]) -> dict[CustomerId, OrderTraits]:
+        """By a look at all orders, every time."""
+        orders: dict[CustomerId, list[OrderState]] = {customer_id: [] for customer_id in customer_ids}
+        for key, state in self._orders.items():
+            if key.customer_id in orders:
+                orders[key.customer_id].append(state)
+        return {customer_id: of_orders(states) for customer_id, states in orders.items()}
 
     def _table(self, customer_ids: Iterable[CustomerId]) -> BucketTable:
         return BucketTable.of({customer_id: self._buckets[customer_id].items() for customer_id in customer_ids})

@@ -815,6 +815,14 @@ class Oracle:
             "attributes": {key: value for key, value in sorted(attributes.items()) if value is not None},
         }
 
+    def services(self, customer_id: str) -> dict[str, int]:
+        """How many of the customer's counting orders ask for each service."""
+        found: dict[str, int] = {}
+        for order in self._orders(customer_id):
+            for service in set(order.event.fields.get("services", [])):
+                found[service] = found.get(service, 0) + 1
+        return found
+
     @staticmethod
     def _latest_part(events: list[_Applied], field: str, part: str) -> Any:
         """Like `_latest_of`, for one list or key inside a field; a null for the whole field clears every part."""

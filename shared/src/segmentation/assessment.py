@@ -1,4 +1,4 @@
-"""The one composed decision: metrics + computed tier + policy + what was before -> a snapshot.
+"""The one composed decision: metrics, traits, computed tier, policy and what was before -> a snapshot.
 
 Laws: it is pure; the reasons come from the code that decides; assessing again with nothing new
 changes nothing; whatever in a snapshot would change by the passing of time alone says on which day.
@@ -7,18 +7,45 @@ changes nothing; whatever in a snapshot would change by the passing of time alon
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
 
 from segmentation import policy as policies
-from segmentation import segments
+from segmentation import segments, worth
+from segmentation.conditions import Decisions, Facts, Reason
 from segmentation.fields import CustomerId
-from segmentation.metrics import Metrics
+from segmentation.metrics import Column, Metrics
 from segmentation.overrides import ByHand, Override, effective_tier
-from segmentation.policy import TIER_WINDOW, Decisions, Policy, Reason
+from segmentation.policy import ATTRIBUTE, GRADES, TIER_WINDOW, Policy
 from segmentation.segments import STAGES, Lifecycle, Stages
-from segmentation.tiering import RANK, Basis, Tier, TierHistory
+from segmentation.tiering import RANK, TIERS, Basis, Tier, TierHistory
+from segmentation.traits import INDUSTRIES, NO_DESCRIPTION, NO_ORDERS, SUBJECT_TYPES, Description, OrderTraits
+from segmentation.worth import LEVELS, SIZES, Worth
+
+_UNKNOWN = "unknown"
+
+
+class Facets(Struct, frozen=True, omit_defaults=True):
+    """What a customer is, beside tier, lifecycle and segment; for the policy, and to find customers by."""
+
+    industry: str | None = None
+    subject_type: str | None = None
+    region: str | None = None
+    channel: str | None = None
+    needs: tuple[str, ...] = ()
+    """Declared, or shown by the services ordered; in order."""
+    value_level: str = LEVELS[-1]
+    size: str = SIZES[-1]
+    frequency: str = LEVELS[-1]
+    grade: str = GRADES[-1]
+    known: int = 0
+    """How many of `services.KNOWLEDGE` are known of the customer."""
+
+
+Additions = tuple[tuple[str, tuple[Reason, ...]], ...]
+"""Codes of what is added to a service level, each with why; in the policy's order."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -44,6 +71,10 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     updated_at: datetime
     override: Override | None = None
     """As it was set, expired or not: only a day can say whether it counts."""
+    facets: Facets = Facets()
+    additions: Additions = ()
+    order_traits: OrderTraits | None = None
+    """What the counting orders say; None where that has to be found out. No part of the answer."""
 
     @property
     def overridden(self) -> Override | None:
@@ -70,9 +101,14 @@ class Weighed:
     """The effective one, and the day on which it will fall by its grace."""
     overrides: Sequence[Override | None]
     """As they were set, expired or not."""
+    order_traits: Sequence[OrderTraits]
+    facets: Sequence[Facets]
     stages: Stages
+    worth: Worth
+    graded: Decisions
     segmented: Decisions
     granted: Decisions
+    added: Sequence[Additions]
 
 
 def weigh(
@@ -82,10 +118,14 @@ def weigh(
     *,
     computed: Mapping[CustomerId, Tier] | None = None,
     by_hand: ByHand | None = None,
+    described: Mapping[CustomerId, Description] | None = None,
+    ordered: Mapping[CustomerId, OrderTraits] | None = None,
 ) -> Weighed:
     """Decides over every customer of the metrics as of their day; the arguments are those of `assess`."""
     as_of, customers = metrics.as_of, metrics.customer_ids
-    newly, ordered = computed or {}, by_hand or {}
+    newly, by_hand, described, ordered = computed or {}, by_hand or {}, described or {}, ordered or {}
+    descriptions = [described.get(customer_id, NO_DESCRIPTION) for customer_id in customers]
+    traits: list[OrderTraits] = []
     histories: list[TierHistory] = []
     tiers: list[tuple[Tier, date | None]] = []
     overrides: list[Override | None] = []
@@ -95,19 +135,42 @@ def weigh(
         if customer_id in newly:
             history = history.moved(newly[customer_id], as_of)
         histories.append(history)
-        order = ordered.get(customer_id, before and before.override)
+        standing = before.order_traits if before else None
+        traits.append(ordered.get(customer_id, NO_ORDERS if standing is None else standing))
+        order = by_hand.get(customer_id, before and before.override)
         overrides.append(order if isinstance(order, Override) else None)
         tiers.append(effective_tier(history, overrides[-1], as_of, policy.tiers.demotion_grace_days))
 
     stages = segments.stages(metrics, policy.lifecycle)
     ranks = np.array([RANK[tier] for tier, _ in tiers], dtype=np.int64)
-    facts = policies.Facts(metrics, policies.tier_facts(ranks, stages.stage))
+    weights = worth.weigh(metrics, ranks, stages.stage, policy.worth, unit=policy.unit)
+    plain = [_plain(description, each, policy) for description, each in zip(descriptions, traits, strict=True)]
+    facts = _facts(metrics, ranks, stages.stage, weights, plain=plain, descriptions=descriptions, policy=policy)
+    graded = policies.decide(policy.grade_table, facts, len(customers))
+    facts = facts.with_codes("grade", _positions(policy.grade_table, GRADES)[graded.chosen], GRADES)
     segmented = policies.decide(policy.segment_table, facts, len(customers))
-    segment_codes = tuple(policy.segments)
-    positions = np.array([segment_codes.index(row.code) for row in policy.segment_table], dtype=np.int64)
-    with_segment = {**facts.codes, "segment": (positions[segmented.chosen], segment_codes)}
-    granted = policies.decide(policy.grant_table, policies.Facts(metrics, with_segment), len(customers))
-    return Weighed(histories, tiers, overrides, stages, segmented, granted)
+    codes = tuple(policy.segments)
+    facts = facts.with_codes("segment", _positions(policy.segment_table, codes)[segmented.chosen], codes)
+    granted = policies.decide(policy.grant_table, facts, len(customers))
+    held = policies.holding(policy.addition_table, facts, len(customers))
+
+    regular = (metrics.order_days >= policy.worth.order_days_needed).tolist()
+    value_levels = [LEVELS[position] for position in weights.value_level.tolist()]
+    sizes = [SIZES[position] for position in weights.size.tolist()]
+    frequencies = [LEVELS[position] for position in weights.frequency.tolist()]
+    facets = [
+        Facets(
+            *plain[row],
+            value_levels[row],
+            sizes[row],
+            frequencies[row],
+            graded.code(row),
+            _known(descriptions[row], plain[row]) + regular[row],
+        )
+        for row in range(len(customers))
+    ]
+    added = [_additions(policy, facts, row, positions) if positions else () for row, positions in enumerate(held)]
+    return Weighed(histories, tiers, overrides, traits, facets, stages, weights, graded, segmented, granted, added)
 
 
 def assess(
@@ -118,6 +181,8 @@ def assess(
     now: datetime,
     computed: Mapping[CustomerId, Tier] | None = None,
     by_hand: ByHand | None = None,
+    described: Mapping[CustomerId, Description] | None = None,
+    ordered: Mapping[CustomerId, OrderTraits] | None = None,
 ) -> list[Snapshot]:
     """Assesses every customer of the metrics as of their day.
 
@@ -129,9 +194,11 @@ def assess(
         computed: Tiers newly computed from the ranking of everyone. Others keep the one that stands:
             a tier is relative, so only a look at everyone can move it.
         by_hand: Overrides newly set or ended by people. Others keep the one that stands.
+        described: What profiles say, of everyone who has one.
+        ordered: What counting orders say, where that is not as it stands.
     """
     as_of, customers = metrics.as_of, metrics.customer_ids
-    weighed = weigh(metrics, previous, policy, computed=computed, by_hand=by_hand)
+    weighed = weigh(metrics, previous, policy, computed=computed, by_hand=by_hand, described=described, ordered=ordered)
     stages, segmented = weighed.stages, weighed.segmented
     due_on = stages.changes_on
     for window in policy.windows:
@@ -165,6 +232,9 @@ def assess(
                 policy_version=policy.version,
                 updated_at=now,
                 override=override,
+                facets=weighed.facets[row],
+                additions=weighed.added[row],
+                order_traits=weighed.order_traits[row],
             )
         )
     return snapshots
@@ -177,3 +247,94 @@ def granted_level(weighed: Weighed, policy: Policy, as_of: date, row: int) -> tu
     if override is not None and level is not None:
         return level, (override.reason_of(level),)
     return weighed.granted.code(row), weighed.granted.reasons(row)
+
+
+def _additions(policy: Policy, facts: Facts, row: int, positions: Sequence[int]) -> Additions:
+    held = [policy.addition_table[position] for position in positions]
+    return tuple((each.code, tuple(condition.reason(facts, row) for condition in each.conditions)) for each in held)
+
+
+class _Plain(NamedTuple):
+    """The facets that profile and orders say."""
+
+    industry: str | None
+    subject_type: str | None
+    region: str | None
+    channel: str | None
+    needs: tuple[str, ...]
+
+
+def _plain(description: Description, traits: OrderTraits, policy: Policy) -> _Plain:
+    region, channel, needs = description.region, description.channel, description.needs
+    if region is None and traits.region is not None:
+        region = traits.region.value
+    if channel is None and traits.channel is not None:
+        channel = traits.channel.value
+    for service, orders in traits.services.items():
+        need = policy.needs_of_services.get(service)
+        if need is not None and orders >= policy.needs_from_orders and need not in needs:
+            needs = tuple(sorted((*needs, need)))
+    return _Plain(description.industry, description.subject_type, region, channel, needs)
+
+
+def _known(description: Description, plain: _Plain) -> int:
+    """How many of `services.KNOWLEDGE` are known, but for the order history."""
+    also = description.also_known
+    return (
+        (plain.industry is not None)
+        + (plain.subject_type is not None)
+        + (plain.region is not None)
+        + (plain.channel is not None)
+        + bool(description.needs)
+        + ("name" in also)
+        + ("account_manager" in also)
+        + ("contract_type" in also or "contract_end" in also)
+    )
+
+
+def _positions(table: Sequence[policies.Row], codes: Sequence[str]) -> Column:
+    return np.array([codes.index(row.code) for row in table], dtype=np.int64)
+
+
+def _facts(
+    metrics: Metrics,
+    ranks: Column,
+    stages: Column,
+    weights: Worth,
+    *,
+    plain: Sequence[_Plain],
+    descriptions: Sequence[Description],
+    policy: Policy,
+) -> Facts:
+    """What conditions are held against; what no condition names, and would cost something to find, is left out."""
+    codes: dict[str, tuple[Column, Sequence[str]]] = {
+        "tier": (ranks, TIERS),
+        "lifecycle": (stages, STAGES),
+        "value_level": (weights.value_level, LEVELS),
+        "contribution": (weights.contribution, LEVELS),
+        "potential": (weights.potential, LEVELS),
+        "size": (weights.size, SIZES),
+        "frequency": (weights.frequency, LEVELS),
+    }
+    asked = policy.asked
+    for fact, allowed in (("industry", INDUSTRIES), ("subject_type", SUBJECT_TYPES)):
+        if fact in asked:
+            place = {code: position for position, code in enumerate(allowed)}
+            positions = [place[getattr(each, fact) or _UNKNOWN] for each in plain]
+            codes[fact] = np.array(positions, dtype=np.int64), allowed
+    for fact in ("region", "channel"):
+        if fact in asked:
+            codes[fact] = _coded([getattr(each, fact) or "" for each in plain])
+    for fact in asked:
+        if fact.startswith(ATTRIBUTE):
+            key = fact.removeprefix(ATTRIBUTE)
+            codes[fact] = _coded([each.attributes.get(key, "") for each in descriptions])
+    sets = {"needs": [frozenset(each.needs) for each in plain]} if "needs" in asked else {}
+    return Facts(metrics, codes, sets)
+
+
+def _coded(values: Sequence[str]) -> tuple[Column, Sequence[str]]:
+    """Whatever values there are, as positions among them."""
+    names = sorted(set(values))
+    place = {name: position for position, name in enumerate(names)}
+    return np.array([place[value] for value in values], dtype=np.int64), names

@@ -132,6 +132,8 @@ class Counted:
     """The state that a batch's events touch: loaded from the store, then brought up to date by `count`."""
 
     orders: dict[OrderKey, OrderState] = field(default_factory=dict)
+    orders_before: dict[OrderKey, OrderState] = field(default_factory=dict)
+    """Those that the batch changed, as they were."""
     retractions: set[Retraction] = field(default_factory=set)
     occurrences: dict[Retraction, Occurrence] = field(default_factory=dict)
     """Counted earlier, by what would take them back: those that a retraction of this batch names, and those of
@@ -216,6 +218,7 @@ def _count_order(
     after = _with_event(before, accepted)
     if after is before:
         return
+    state.orders_before.setdefault(key, before)
     state.orders[key] = after
     old, new = before.bucket(), after.bucket()
     if old == new:

@@ -18,8 +18,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from msgspec import Struct
 
+from segmentation.errors import PolicyInvalid
 from segmentation.fields import CustomerId
 from segmentation.metrics import Column, column, summable
+from segmentation.toml_tables import TomlTable
 
 
 class Tier(enum.StrEnum):
@@ -294,3 +296,17 @@ class TierHistory(Struct, frozen=True, omit_defaults=True):
             if closed is not None and closed + timedelta(days=grace_days) >= as_of:
                 return tier, closed + timedelta(days=grace_days + 1)
         return self.computed, None
+
+
+def parse_tier_rules(table: TomlTable) -> TierRules:
+    """Reads the section [tiers]; raises PolicyInvalid with the field."""
+    basis = table.text("basis")
+    if basis not in tuple(Basis):
+        raise PolicyInvalid(f"[tiers]: basis is {basis!r}; one of {', '.join(Basis)} is expected")
+    rules = TierRules(
+        Basis(basis), table.share("share_a"), table.share("share_b"), table.integer("demotion_grace_days", 0, 3_650)
+    )
+    if rules.share_b < rules.share_a:
+        raise PolicyInvalid("[tiers]: share_b is smaller than share_a; it is the share of A and B together")
+    table.finish()
+    return rules

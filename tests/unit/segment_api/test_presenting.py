@@ -9,7 +9,7 @@ from msgspec import structs
 
 from segment_api import presenting
 from segmentation import policy as policies
-from segmentation.assessment import Snapshot
+from segmentation.assessment import Facets, Snapshot
 from segmentation.fields import CustomerId
 from segmentation.ledger import (
     Answer,
@@ -89,11 +89,9 @@ def test_the_day_of_an_answer_is_not_that_of_its_snapshot() -> None:
     assert presenting.present_segment(answer, "en").as_of == date(2026, 11, 29)
 
 
-@pytest.mark.parametrize(
-    ("tier", "level"), [(Tier.A, "high"), (Tier.B, "medium"), (Tier.C, "low"), (Tier.UNRATED, "low")]
-)
-def test_the_value_level_is_the_effective_tiers(tier: Tier, level: str) -> None:
-    answer = replace(ANSWER, snapshot=structs.replace(SNAPSHOT, tier=tier))
+@pytest.mark.parametrize("level", ["high", "medium", "low"])
+def test_the_value_level_is_the_snapshots(level: str) -> None:
+    answer = replace(ANSWER, snapshot=structs.replace(SNAPSHOT, facets=Facets(value_level=level)))
     assert presenting.present_segment(answer, "en").value_level == level
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from segmentation import policy as policies
 from segmentation.errors import PolicyInvalid, StartRefused
-from segmentation.policy import LANGUAGES, Compares, OneOf, Reason, value_level
-from segmentation.segments import Lifecycle, LifecycleRules
-from segmentation.tiering import Basis, Tier, TierRules
+from segmentation.policy import LANGUAGES, Compares, OneOf, Reason
+from segmentation.segments import LifecycleRules
+from segmentation.tiering import Basis, TierRules
 
 DEFAULT = resources.files("segmentation").joinpath("policies/default.toml").read_text()
 
@@ -153,8 +153,3 @@ def test_reasons_in_words():
     assert Reason("tier", "A").text("zh") == "等级 A"
     assert Reason("default", "unrated").text("en") == "default for unrated"
     assert Reason("return_rate_90d", "0.5", ">= 0.5").text("zh") == "return_rate_90d 0.5 (>= 0.5)"
-
-
-def test_value_levels():
-    assert [value_level(tier) for tier in Tier] == ["high", "medium", "low", "low"]
-    assert len(set(Lifecycle)) == 6

@@ -6,6 +6,7 @@ from datetime import date
 from decimal import Decimal
 
 from segment_api import schemas
+from segmentation import services
 from segmentation.fields import CustomerId
 from segmentation.ledger import (
     Answer,
@@ -22,7 +23,7 @@ from segmentation.ledger import (
 from segmentation.money import MINOR_UNITS, format_minor
 from segmentation.outcomes import Outcome
 from segmentation.overrides import Override, effective_tier
-from segmentation.policy import Policy, value_level
+from segmentation.policy import Policy, Reason
 from segmentation.tiering import Basis
 
 _UNKNOWN_REASON = {"en": "unknown customer", "zh": "未知客户"}
@@ -54,10 +55,15 @@ def present_segment(answer: Answer, language: str) -> schemas.SegmentAnswer:
             demotion_due=demotion_due,
             override=present_override(snapshot.overridden),
         ),
-        value_level=value_level(snapshot.tier),
+        value_level=snapshot.facets.value_level,
         risk=schemas.RiskPart(churn_probability=None),
         recommended_service_level=_level(
-            policy, snapshot.service_level, [reason.text(language) for reason in snapshot.service_reasons], language
+            policy,
+            snapshot.service_level,
+            [reason.text(language) for reason in snapshot.service_reasons],
+            language,
+            additions=snapshot.additions,
+            known=snapshot.facets.known,
         ),
         stale=answer.stale,
         versions=schemas.VersionsPart(policy=snapshot.policy_version, model=None),
@@ -96,14 +102,55 @@ def present_segments(answers: Answers, asked: Iterable[CustomerId | str], langua
     )
 
 
-def _level(policy: Policy, code: str, reasons: Sequence[str], language: str) -> schemas.ServiceLevelPart:
+def _level(
+    policy: Policy,
+    code: str,
+    reasons: Sequence[str],
+    language: str,
+    *,
+    additions: Sequence[tuple[str, Sequence[Reason]]] = (),
+    known: int = 0,
+) -> schemas.ServiceLevelPart:
     level = policy.service_levels[code]
+    names = {addition.code: addition.name(language) for addition in policy.additions}
+    care = policy.care(code, [each for each, _ in additions])
+    related = services.relationship(known, care, policy.relationship)
     return schemas.ServiceLevelPart(
         code=code,
         name=level.name(language),
         dispatch_priority=level.dispatch_priority,
-        actions=list(level.actions),
+        actions=list(care.actions),
         reasons=list(reasons),
+        description=level.description(language),
+        response_hours=care.response_hours,
+        complaint_hours=care.complaint_hours,
+        delivery_commitment=care.delivery_commitment and care.delivery_commitment[language],
+        channel=care.channel,
+        dedicated_manager=care.dedicated_manager,
+        callback_days=care.callback_days,
+        review_days=care.review_days,
+        survey_days=care.survey_days,
+        offers=[schemas.NamedPart(code=each, name=policy.offers[each].name(language)) for each in care.offers],
+        playbooks=[
+            schemas.PlaybookPart(
+                code=each,
+                name=policy.playbooks[each].name(language),
+                description=policy.playbooks[each].description(language),
+            )
+            for each in care.playbooks
+        ],
+        retention_level=care.retention_level,
+        owner=care.owner,
+        additions=[
+            schemas.AdditionPart(code=each, name=names[each], reasons=[reason.text(language) for reason in why])
+            for each, why in additions
+        ],
+        relationship=schemas.RelationshipPart(
+            strategy=related.strategy,
+            name=related.name(language),
+            knowledge=float(related.knowledge),
+            individualisation=float(related.individualisation),
+        ),
     )
 
 

@@ -68,14 +68,59 @@ class RiskPart(BaseModel):
     churn_probability: float | None = Field(description="Of a model; null while none is active.")
 
 
+class NamedPart(BaseModel):
+    """Something of the policy's, with a name in the language asked for."""
+
+    code: str
+    name: str
+
+
+class PlaybookPart(NamedPart):
+    """How customers of an industry are served."""
+
+    description: str
+
+
+class AdditionPart(NamedPart):
+    """Something added to the service level, and why."""
+
+    reasons: list[str]
+
+
+class RelationshipPart(BaseModel):
+    """The relationship strategy, and the two axes that it follows from."""
+
+    strategy: str = Field(
+        description="product_sales, service_support, customer_marketing or individualised_relationship."
+    )
+    name: str = Field(description="Name in the language of `Accept-Language` (en, zh).")
+    knowledge: float = Field(description="How much of what can be known about the customer is known.", ge=0, le=1)
+    individualisation: float = Field(description="How individual the service is.", ge=0, le=1)
+
+
 class ServiceLevelPart(BaseModel):
-    """What is to be done for a customer."""
+    """What is to be done for a customer: the level, and what is added to it."""
 
     code: str = Field(description="Stable code.")
     name: str = Field(description="Name in the language of `Accept-Language` (en, zh).")
     dispatch_priority: int = Field(description="0 to 100; the highest goes first.", ge=0, le=100)
     actions: list[str] = Field(description="What is done for the customer, as codes.")
     reasons: list[str] = Field(description="What granted the level, in words.")
+    description: str = Field(description="What the level is about.")
+    response_hours: int | None = Field(description="A question is answered within so many hours.")
+    complaint_hours: int | None = Field(description="A complaint is settled within so many hours.")
+    delivery_commitment: str | None = Field(description="What is promised about delivery, in words.")
+    channel: str | None = Field(description="How the customer is looked after, as a code.")
+    dedicated_manager: bool
+    callback_days: int | None = Field(description="At least one call-back every so many days.")
+    review_days: int | None = Field(description="At least one review with the customer every so many days.")
+    survey_days: int | None = Field(description="At least one survey every so many days.")
+    offers: list[NamedPart]
+    playbooks: list[PlaybookPart]
+    retention_level: str | None = Field(description="By what the customer is bound: financial, social or structural.")
+    owner: str | None = Field(description="The role that has to see to it, such as of a retention plan.")
+    additions: list[AdditionPart] = Field(description="What is added to the level; all above has it in it.")
+    relationship: RelationshipPart
 
 
 class VersionsPart(BaseModel):
@@ -85,6 +130,60 @@ class VersionsPart(BaseModel):
     model: int | None = Field(description="Version of the model that decided; null while none is active.")
 
 
+_VIP_EXAMPLE = {
+    "code": "vip",
+    "name": "VIP",
+    "dispatch_priority": 95,
+    "actions": ["dedicated_manager", "fast_response", "first_in_dispatch"],
+    "reasons": ["tier A"],
+    "description": "Dedicated manager, fast response, first in dispatch.",
+    "response_hours": 1,
+    "complaint_hours": 4,
+    "delivery_commitment": "Guaranteed time windows, told at once if one is at risk",
+    "channel": "account_manager",
+    "dedicated_manager": True,
+    "callback_days": 30,
+    "review_days": 90,
+    "survey_days": 90,
+    "offers": [{"code": "customised_solution", "name": "Customised logistics solution"}],
+    "playbooks": [{"code": "retail", "name": "Fast and precise", "description": "Store time windows."}],
+    "retention_level": "structural",
+    "owner": None,
+    "additions": [{"code": "retail", "name": "Retail", "reasons": ["industry retail", "tier A"]}],
+    "relationship": {
+        "strategy": "individualised_relationship",
+        "name": "Individualised relationship",
+        "knowledge": 0.7777777777777778,
+        "individualisation": 1.0,
+    },
+}
+_WELCOME_EXAMPLE = {
+    "code": "welcome",
+    "name": "Welcome",
+    "dispatch_priority": 50,
+    "actions": ["welcome_contact", "onboarding"],
+    "reasons": ["unknown customer"],
+    "description": "A good first impression while there is no rating yet.",
+    "response_hours": 8,
+    "complaint_hours": 24,
+    "delivery_commitment": "Standard transit times",
+    "channel": "service_desk",
+    "dedicated_manager": False,
+    "callback_days": None,
+    "review_days": None,
+    "survey_days": None,
+    "offers": [],
+    "playbooks": [],
+    "retention_level": None,
+    "owner": None,
+    "additions": [],
+    "relationship": {
+        "strategy": "product_sales",
+        "name": "Product sales",
+        "knowledge": 0.0,
+        "individualisation": 0.0,
+    },
+}
 _SEGMENT_EXAMPLE = {
     "customer_id": "C-1042",
     "as_of": "2026-11-22",
@@ -100,13 +199,7 @@ _SEGMENT_EXAMPLE = {
     "tier": {"effective": "A", "computed": "A", "since": "2026-06-14", "demotion_due": None, "override": None},
     "value_level": "high",
     "risk": {"churn_probability": None},
-    "recommended_service_level": {
-        "code": "vip",
-        "name": "VIP",
-        "dispatch_priority": 95,
-        "actions": ["dedicated_manager", "fast_response", "first_in_dispatch"],
-        "reasons": ["tier A"],
-    },
+    "recommended_service_level": _VIP_EXAMPLE,
     "stale": False,
     "versions": {"policy": 1, "model": None},
     "updated_at": "2026-11-22T08:15:30.120Z",
@@ -121,10 +214,10 @@ class SegmentAnswer(BaseModel):
     customer_id: str
     as_of: AsOf
     segment: SegmentPart
-    lifecycle: str = Field(description="prospect, new, active, at_risk, dormant or lost.")
+    lifecycle: str = Field(description="prospect, new, active, at_risk, dormant, lost or won_back.")
     value_tier: str = Field(description="The effective tier: A, B, C or unrated.")
     tier: TierPart
-    value_level: str = Field(description="high, medium or low.")
+    value_level: str = Field(description="high, medium or low: contribution and potential together.")
     risk: RiskPart
     recommended_service_level: ServiceLevelPart
     stale: bool = Field(
@@ -237,13 +330,7 @@ class SegmentsAnswer(BaseModel):
             "unknown": [
                 {
                     "customer_id": "nobody",
-                    "recommended_service_level": {
-                        "code": "welcome",
-                        "name": "Welcome",
-                        "dispatch_priority": 50,
-                        "actions": ["welcome_contact", "onboarding"],
-                        "reasons": ["unknown customer"],
-                    },
+                    "recommended_service_level": _WELCOME_EXAMPLE,
                 }
             ],
         }

@@ -1,6 +1,6 @@
 """Customers assessed: buckets and snapshots in, new snapshots and changes out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from segmentation import announcements, assessment, chronicle, metrics
-from segmentation.assessment import Snapshot
+from segmentation.assessment import Facets, Snapshot
 from segmentation.buckets import DayBucket
 from segmentation.fields import CustomerId
 from segmentation.metrics import DECISION_COLUMNS, BucketTable
@@ -19,9 +19,12 @@ from segmentation.policy import Policy, Reason
 from segmentation.segments import Lifecycle
 from segmentation.storage import history, tables
 from segmentation.storage.bulk import insert_rows, update_all
+from segmentation.storage.circumstances import load_descriptions, load_order_traits
 from segmentation.storage.counted import bucket_from_row
 from segmentation.tiering import Tier, TierHistory
+from segmentation.traits import OrderTraits, TraitChange
 
+_ORDER_TRAITS = msgspec.json.Decoder(OrderTraits)
 _SNAPSHOT_COLUMNS = tuple(column.name for column in tables.snapshots.columns)
 
 _LOCK = text("""
@@ -101,21 +104,43 @@ async def assess_customers(
     now: datetime,
     computed: Mapping[CustomerId, Tier] | None = None,
     by_hand: ByHand | None = None,
+    changes: Mapping[CustomerId, TraitChange] | None = None,
+    first_heard: Collection[CustomerId] = (),
 ) -> int:
     """Rolls, assesses, and stores snapshots, changes and history of locked customers.
 
     Overrides newly set or ended are the caller's to store, afterwards.
 
+    Args:
+        connection: With the customers locked.
+        customer_ids: Whom.
+        as_of: The day.
+        policy: In force.
+        now: The machine's clock.
+        computed: Tiers newly computed.
+        by_hand: Overrides newly set or ended.
+        changes: What a batch did to their counting orders.
+        first_heard: Those who had no order before the batch.
+
     Returns:
-        The number of changes.
+        The number of changes announced.
     """
     ordered = sorted(customer_ids)
     if not ordered:
         return 0
     table = await load_decision_columns(connection, ordered)
     previous = await load_snapshots(connection, ordered)
-    rolled = metrics.roll(table, as_of)
-    snapshots = assessment.assess(rolled, previous, policy, now=now, computed=computed, by_hand=by_hand)
+    traits = await load_order_traits(connection, ordered, previous, changes=changes, first_heard=first_heard)
+    snapshots = assessment.assess(
+        metrics.roll(table, as_of),
+        previous,
+        policy,
+        now=now,
+        computed=computed,
+        by_hand=by_hand,
+        described=await load_descriptions(connection, ordered),
+        ordered=traits,
+    )
     await insert_rows(
         connection,
         tables.snapshots,
@@ -125,16 +150,16 @@ async def assess_customers(
     )
     await _tell_the_keeper(connection, previous, snapshots)
     await history.add_entries(connection, chronicle.entries(previous, snapshots, by_hand or {}))
-    changes = announcements.announce(previous, snapshots)
-    if changes:
+    announced = announcements.announce(previous, snapshots)
+    if announced:
         await connection.execute(
             _RECORD_CHANGES,
             {
-                "customer_ids": [change.customer_id for change in changes],
-                "payloads": [_json(change.payload()) for change in changes],
+                "customer_ids": [change.customer_id for change in announced],
+                "payloads": [_json(change.payload()) for change in announced],
             },
         )
-    return len(changes)
+    return len(announced)
 
 
 async def _tell_the_keeper(
@@ -176,11 +201,29 @@ def snapshot_from_row(row: Any) -> Snapshot:  # noqa: ANN401 - a row of snapshot
         policy_version=row.policy_version,
         updated_at=row.updated_at,
         override=None if row.override is None else msgspec.convert(row.override, Override),
+        facets=_facets_from_row(row) if row.grade is not None else Facets(),
+        additions=tuple((code, tuple(Reason(*each) for each in reasons)) for code, reasons in row.additions or ()),
+        order_traits=None if row.order_traits is None else _ORDER_TRAITS.decode(row.order_traits),
+    )
+
+
+def _facets_from_row(row: Any) -> Facets:  # noqa: ANN401 - a row of snapshots
+    return Facets(
+        row.industry,
+        row.subject_type,
+        row.region,
+        row.channel,
+        tuple(row.needs or ()),
+        row.value_level,
+        row.size,
+        row.frequency,
+        row.grade,
+        row.known,
     )
 
 
 def _snapshot_row(snapshot: Snapshot) -> tuple[Any, ...]:
-    history = snapshot.history
+    history, facets = snapshot.history, snapshot.facets
     return (
         snapshot.customer_id,
         snapshot.as_of,
@@ -201,4 +244,16 @@ def _snapshot_row(snapshot: Snapshot) -> tuple[Any, ...]:
         _json(snapshot.service_reasons),
         snapshot.policy_version,
         snapshot.updated_at,
+        facets.industry,
+        facets.subject_type,
+        facets.region,
+        facets.channel,
+        _json(facets.needs) if facets.needs else None,
+        facets.value_level,
+        facets.size,
+        facets.frequency,
+        facets.grade,
+        facets.known,
+        _json(snapshot.additions) if snapshot.additions else None,
+        None if snapshot.order_traits is None else _json(snapshot.order_traits),
     )

@@ -27,6 +27,7 @@ from segmentation.events import EventKey
 from segmentation.fields import CustomerId
 from segmentation.storage import tables
 from segmentation.storage.bulk import insert_rows, update_all
+from segmentation.traits import Description, describe
 
 _EXACT = Context(prec=20_000, traps=[Inexact])
 
@@ -62,8 +63,9 @@ _LOAD_PROFILES = text("""
     SELECT customer_id, profile FROM customers WHERE customer_id = ANY(CAST(:customer_ids AS text[]))
 """)
 _STORE_PROFILES = text("""
-    UPDATE customers AS stored SET profile = CAST(given.profile AS jsonb)
-    FROM unnest(CAST(:customer_ids AS text[]), CAST(:profiles AS text[])) AS given(customer_id, profile)
+    UPDATE customers AS stored SET profile = CAST(given.profile AS jsonb), description = given.description
+    FROM unnest(CAST(:customer_ids AS text[]), CAST(:profiles AS text[]), CAST(:descriptions AS text[]))
+      AS given(customer_id, profile, description)
     WHERE stored.customer_id = given.customer_id
 """)
 _MERGE_BUCKETS = "ON CONFLICT (customer_id, day) DO UPDATE SET " + ", ".join(
@@ -127,6 +129,7 @@ async def store(connection: AsyncConnection, touched: Touched, counted: Counted)
             {
                 "customer_ids": list(counted.profiles),
                 "profiles": [profile_json(profile) for profile in counted.profiles.values()],
+                "descriptions": [description_json(describe(profile)) for profile in counted.profiles.values()],
             },
         )
     await insert_rows(
@@ -165,6 +168,11 @@ def profile_from_json(stored: dict[str, list[Any]]) -> Profile:
 def profile_json(profile: Profile) -> str:
     """A profile as it is stored."""
     return msgspec.json.encode({name: [*version, value] for name, (version, value) in profile.items()}).decode()
+
+
+def description_json(description: Description) -> str:
+    """A description as it is stored."""
+    return msgspec.json.encode(description).decode()
 
 
 def occurrence_from_row(row: Any) -> Occurrence:  # noqa: ANN401 - a row of events, or of dropped_occurrences

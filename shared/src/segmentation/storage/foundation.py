@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from segmentation import policy as policies
 from segmentation.errors import NotReady, SettingInvalid, StartRefused
 from segmentation.ledger import House
-from segmentation.money import Rate, Rates
+from segmentation.money import MINOR_UNITS, Rate, Rates
 from segmentation.policy import Policy
 from segmentation.storage import tables
 from segmentation.storage.bulk import insert_rows
@@ -122,7 +122,7 @@ class Library:
             source = await connection.scalar(_POLICY_SOURCE, {"version": version})
             if source is None:
                 raise NotReady("No policy is in force yet; start an ingest-worker, which brings one.")
-            self._policies[version] = policies.parse(source, version=version)
+            self._policies[version] = policies.parse(source, version=version, decimals=MINOR_UNITS[self._base_currency])
         return self._policies[version]
 
     async def rates(self, connection: AsyncConnection, version: int) -> Rates:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from segmentation import counting, outcomes
+from segmentation import counting, outcomes, traits
 from segmentation.budget import DEFAULT_BUDGET, RejectBudget
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.envelopes import Headers
@@ -186,8 +186,16 @@ class PostgresLedger:
         changes = 0
         if as_of is not None:
             policy = await self._library.policy(connection, state.policy_version)
-            changes = await assess_customers(connection, touched.customers, as_of=as_of, policy=policy, now=now)
-        return _TakenIn(settled, first_heard, len(touched.customers), changes)
+            changes = await assess_customers(
+                connection,
+                touched.customers,
+                as_of=as_of,
+                policy=policy,
+                now=now,
+                changes=traits.changes(counted.orders_before, counted.orders),
+                first_heard=first_heard.keys(),
+            )
+        return _TakenIn(settled, Counter(first_heard.values()), len(touched.customers), changes)
 
     async def replay(self, letter_id: int, *, now: datetime) -> Replay | None:
         async with transaction(self._engine) as connection:
@@ -341,8 +349,8 @@ async def _known(connection: AsyncConnection, keys: Iterable[EventKey]) -> dict[
     return {EventKey(row.event_key): fingerprint(row.value, headers_from_json(row.headers)) for row in rows}
 
 
-async def _add_customers(connection: AsyncConnection, applied: Iterable[AcceptedEvent]) -> Counter[Partition]:
-    """Makes customers known; returns how many each partition's events were the first to name."""
+async def _add_customers(connection: AsyncConnection, applied: Iterable[AcceptedEvent]) -> dict[CustomerId, Partition]:
+    """Makes customers known; returns those who were not, and in which partition's events they were first named."""
     first: dict[CustomerId, Partition] = {}
     for accepted in applied:
         first.setdefault(accepted.event.customer_id, accepted.delivery.partition)
@@ -353,7 +361,7 @@ async def _add_customers(connection: AsyncConnection, applied: Iterable[Accepted
         ((customer_id,) for customer_id in sorted(first)),
         then="ON CONFLICT DO NOTHING RETURNING customer_id",
     )
-    return Counter(first[row.customer_id] for row in inserted)
+    return {row.customer_id: first[row.customer_id] for row in inserted}
 
 
 async def _quarantine(connection: AsyncConnection, settled: Settled) -> None:

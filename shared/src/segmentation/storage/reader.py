@@ -33,6 +33,7 @@ from segmentation.outcomes import Outcome, Partition
 from segmentation.storage import history
 from segmentation.storage.assessed import load_buckets, load_decision_columns, load_snapshots
 from segmentation.storage.budgets import halt_from_row
+from segmentation.storage.circumstances import load_descriptions, load_order_traits
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library
 from segmentation.storage.workers import LIVES, load_workers
@@ -151,11 +152,20 @@ class PostgresReader:
             if snapshot.due_on <= as_of
             or snapshot.as_of > as_of  # the machine's clock was put back
             or snapshot.policy_version != policy.version
+            or snapshot.order_traits is None  # assessed before anything but figures decided
         ]
         if due:
             rolled = metrics.roll(await load_decision_columns(connection, due), as_of)
             # As the sweep will find them; a reader stores nothing.
-            for again in assessment.assess(rolled, snapshots, policy, now=now):
+            again_assessed = assessment.assess(
+                rolled,
+                snapshots,
+                policy,
+                now=now,
+                described=await load_descriptions(connection, due),
+                ordered=await load_order_traits(connection, due, snapshots),
+            )
+            for again in again_assessed:
                 # Stored when it was, so that asking again gives the same answer.
                 stored_at = snapshots[again.customer_id].updated_at
                 snapshots[again.customer_id] = replace(again, updated_at=stored_at)

@@ -99,6 +99,28 @@ policies = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("source", Text, nullable=False),
     Column("created_at", _MOMENT, nullable=False, server_default=func.now()),
+    Column("author", Text, comment="who wrote the source"),
+    Column("note", Text, comment="what it is for"),
+    Column("origin", Text, nullable=False, server_default="shipped", comment="shipped, file or api"),
+)
+
+policy_activations = Table(
+    "policy_activations",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("version", Integer, ForeignKey("policies.version"), nullable=False),
+    Column("on_day", Date, comment="from which business day it is wanted; null: at once"),
+    Column("author", Text, nullable=False),
+    Column("reason", Text),
+    Column("requested_at", _MOMENT, nullable=False, server_default=func.now()),
+    Column("activated_at", _MOMENT, comment="null until it was put in force"),
+    Column("cancelled_at", _MOMENT),
+    Column("replaced_version", Integer, comment="that was in force before; null until then, and for the first"),
+    Index(
+        "policy_activations_waiting_idx",
+        "on_day",
+        postgresql_where=text("activated_at IS NULL AND cancelled_at IS NULL"),
+    ),
 )
 
 suppressed_customers = Table(
@@ -138,6 +160,7 @@ customers = Table(
     metadata,
     Column("customer_id", _BYTES, primary_key=True),
     Column("profile", JSONB, nullable=False, server_default="{}", comment="field: [occurred_at, event_id, value]"),
+    Column("description", Text, comment="the profile as decisions look at it, JSON; null: none, or not made yet"),
     Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
 )
 
@@ -218,6 +241,18 @@ snapshots = Table(
     Column("service_reasons", JSONB, nullable=False),
     Column("policy_version", Integer, ForeignKey("policies.version"), nullable=False),
     Column("updated_at", _MOMENT, nullable=False),
+    Column("industry", Text),
+    Column("subject_type", Text),
+    Column("region", Text, comment="of the profile, else of the latest order that has one; so the channel"),
+    Column("channel", Text),
+    Column("needs", JSONB, comment="codes, declared or shown by services ordered; null for none"),
+    Column("value_level", Text),
+    Column("size", Text),
+    Column("frequency", Text),
+    Column("grade", Text, comment="this and the three before it: null where not decided yet"),
+    Column("known", SmallInteger, nullable=False, server_default="0", comment="facts known about the customer"),
+    Column("additions", JSONB, comment="[code, reasons] of what is added to the service level; null for nothing"),
+    Column("order_traits", Text, comment="what counting orders say, JSON; null: has to be found out"),
     Index(None, "due_on"),
     Index(None, "policy_version"),
     postgresql_with={"fillfactor": "70"},
