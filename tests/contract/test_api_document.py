@@ -31,6 +31,7 @@ from segment_api.limits import LARGEST_BODY_BYTES
 from segmentation.storage.engine import create_engine
 from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.overriding import PostgresOverrides
+from segmentation.storage.policies import PostgresPolicies
 from segmentation.storage.reader import PostgresReader
 
 STORED: Final = Path(__file__).with_name("openapi.json")
@@ -51,8 +52,8 @@ def served() -> dict[str, Any]:
     house = house_of(Setting())
     nowhere = create_engine("postgresql://nobody@localhost/nowhere", application_name="tests", pool_size=1)
     reader, quarantine = PostgresReader(nowhere, house), PostgresLedger(nowhere, house)
-    overrides = PostgresOverrides(nowhere, house)
-    context = Context(reader, quarantine, overrides, house, lambda: datetime(2026, 11, 22, tzinfo=UTC))
+    overrides, policies = PostgresOverrides(nowhere, house), PostgresPolicies(nowhere, house)
+    context = Context(reader, quarantine, overrides, house, lambda: datetime(2026, 11, 22, tzinfo=UTC), policies)
     document: dict[str, Any] = create_app(context).openapi()
     return document
 

@@ -30,6 +30,7 @@ from segmentation.storage.engine import create_engine, transaction
 from segmentation.storage.foundation import open_house
 from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.overriding import PostgresOverrides
+from segmentation.storage.policies import PostgresPolicies
 from segmentation.storage.reader import PostgresReader
 
 JSON_TYPE: Final = "application/json"
@@ -112,7 +113,12 @@ def client_of(engine: AsyncEngine, setting: Setting, now: Callable[[], datetime]
     house = house_of(setting)
     app = create_app(
         Context(
-            PostgresReader(engine, house), PostgresLedger(engine, house), PostgresOverrides(engine, house), house, now
+            PostgresReader(engine, house),
+            PostgresLedger(engine, house),
+            PostgresOverrides(engine, house),
+            house,
+            now,
+            PostgresPolicies(engine, house),
         )
     )
     return httpx.AsyncClient(

@@ -4,6 +4,8 @@ SegmentationError
 ├── StartRefused        one sentence for the person who starts the process; nothing to retry
 │   ├── SettingInvalid  a setting is wrong, or does not fit the data it is started on
 │   └── PolicyInvalid   the policy file cannot be used; names the row
+├── PolicyFrozen        that version of the policy cannot be written; says which can
+├── DryRunBusy          one at a time: try again later
 ├── RatesInvalid        an exchange-rate file cannot be loaded; names the line
 ├── UpkeepRefused       what an operator asked for would do harm; says why, and nothing was done
 ├── PartitionLost       another worker owns the partition now: drop it, never retry the batch
@@ -33,6 +35,14 @@ class SettingInvalid(StartRefused):
 
 class PolicyInvalid(StartRefused):
     """The policy cannot be used as it stands."""
+
+
+class PolicyFrozen(SegmentationError):
+    """That version of the policy was in force, is about to be, or is not the next."""
+
+
+class DryRunBusy(SegmentationError):
+    """A dry run is at work already."""
 
 
 class RatesInvalid(SegmentationError):

@@ -59,7 +59,7 @@ def read_policy(settings: WorkerSettings) -> str:
 async def _activate_policy(engine: AsyncEngine, settings: WorkerSettings) -> int:
     source = read_policy(settings)
     try:
-        return await foundation.activate_policy(engine, source)
+        return await foundation.activate_policy(engine, source, shipped=settings.policy_file is None)
     except PolicyInvalid as error:
         raise PolicyInvalid(f"POLICY_FILE is {settings.policy_file}: {error}") from None
 

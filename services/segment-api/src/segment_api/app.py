@@ -7,7 +7,7 @@ from segment_api import problems
 from segment_api.context import Context
 from segment_api.documenting import complete_document, serve_asyncapi
 from segment_api.limits import LimitBody
-from segment_api.routes import customers, dossiers, health, ingest, tiers
+from segment_api.routes import customers, dossiers, health, ingest, policies, tiers
 from segment_api.telemetry import CountRequests, Metrics
 
 _DESCRIPTION = """
@@ -32,6 +32,7 @@ _TAGS = [
     {"name": "customers", "description": "Where customers stand."},
     {"name": "overrides", "description": "What people decide over the rules."},
     {"name": "tiers", "description": "The ranking of everyone."},
+    {"name": "policies", "description": "What decides: versions, activation, trying out."},
     {"name": "ingestion", "description": "What becomes of messages."},
     {"name": "health", "description": "Is the service alive and ready."},
 ]
@@ -51,7 +52,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.metrics = Metrics()
     problems.install(app)
-    for part in (customers, dossiers, tiers, ingest, health):
+    for part in (customers, dossiers, tiers, policies, ingest, health):
         app.include_router(part.router)
     app.add_middleware(LimitBody)
     app.add_middleware(CountRequests, metrics=app.state.metrics)

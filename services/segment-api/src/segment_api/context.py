@@ -11,6 +11,7 @@ from segment_api.languages import choose_language
 from segmentation.dossiers import Dossiers, Overrides
 from segmentation.ledger import House, Quarantine
 from segmentation.money import MINOR_UNITS
+from segmentation.versions import Policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Context:
     overrides: Overrides
     house: House
     now: Callable[[], datetime]
+    policies: Policies
 
     @property
     def decimals(self) -> int:

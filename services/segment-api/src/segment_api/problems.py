@@ -57,8 +57,10 @@ _TITLES = {
     400: "Bad Request",
     404: "Not Found",
     405: "Method Not Allowed",
+    409: "Conflict",
     413: "Content Too Large",
     422: "Unprocessable Content",
+    429: "Too Many Requests",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
@@ -89,8 +91,10 @@ def _example(status: int, detail: str, instance: str, **more: Any) -> dict[str, 
 _BAD_LIMIT = {"field": "query.limit", "problem": "Input should be greater than or equal to 1"}
 _EXAMPLES = {
     404: _example(404, "No customer 'C-1042' is known.", "/customers/C-1042/segment"),
+    409: _example(409, "Version 2 is active and never changes; put the text under version 4.", "/policies/2"),
     413: _example(413, "The body has more than 2097152 bytes; send less at a time.", "/customers/segments"),
     422: _example(422, "query.limit: Input should be greater than or equal to 1", "/dead-letters", errors=[_BAD_LIMIT]),
+    429: _example(429, "Another dry run is at work here; try again when it has ended.", "/policies/dry-run"),
     503: _example(503, "The database is out of reach at the moment; try again shortly.", "/tiers"),
 }
 _SAID = {
@@ -99,8 +103,10 @@ _SAID = {
 }
 _DESCRIPTIONS = {
     404: "Nothing of that name is known, or the id is malformed.",
+    409: "It does not fit what stands; `detail` says what would.",
     413: "The body is too large.",
     422: "The request is malformed; `errors` names each part.",
+    429: "One at a time; try again after the seconds in `Retry-After`.",
     503: "The database is out of reach; try again after the seconds in `Retry-After`.",
 }
 

@@ -14,6 +14,7 @@ from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
 from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.overriding import PostgresOverrides
+from segmentation.storage.policies import PostgresPolicies
 from segmentation.storage.reader import PostgresReader
 
 
@@ -37,6 +38,7 @@ async def serve(settings: ApiSettings) -> None:
             PostgresOverrides(engine, settings.house),
             settings.house,
             _now,
+            PostgresPolicies(engine, settings.house),
         )
         server = uvicorn.Server(
             uvicorn.Config(

@@ -18,16 +18,42 @@ from segmentation.storage.engine import transaction
 
 _SETTING_OF = {"clock": "CLOCK", "base_currency": "BASE_CURRENCY", "time_zone": "BUSINESS_TIMEZONE"}
 
+_AUTHOR = "POLICY_FILE"
+"""Of what a worker brings."""
+
 _REMEMBER = text("""
     -- The first to start decides what the data is built with.
     INSERT INTO house (id, clock, base_currency, time_zone, policy_version)
     VALUES (1, :clock, :base_currency, :time_zone, 0) ON CONFLICT DO NOTHING
 """)
 _LOAD_HOUSE = text("SELECT * FROM house")
-_LOCK_HOUSE = text("SELECT * FROM house FOR UPDATE")
-_LATEST_POLICY = text("SELECT version, source FROM policies ORDER BY version DESC LIMIT 1")
-_ADD_POLICY = text("INSERT INTO policies (version, source) VALUES (:version, :source)")
-_ACTIVATE_POLICY = text("UPDATE house SET policy_version = :version")
+LOCK_HOUSE = text("SELECT * FROM house FOR UPDATE")
+LATEST_VERSION = text("SELECT max(version) FROM policies")
+_SAME_SOURCE = text("SELECT version FROM policies WHERE source = :source ORDER BY version LIMIT 1")
+_CHOSEN_ELSEWHERE = text("""
+    -- Whether anything but texts shipped with the product was ever put in force.
+    SELECT EXISTS (SELECT FROM policy_activations JOIN policies USING (version)
+                   WHERE policies.origin <> 'shipped' OR policy_activations.author <> :author)
+""")
+_ADD_POLICY = text("""
+    INSERT INTO policies (version, source, author, origin) VALUES (:version, :source, :author, :origin)
+""")
+NOTE_ACTIVATION = text("""
+    -- Before ACTIVATE, since it keeps what that replaces.
+    INSERT INTO policy_activations (version, on_day, author, reason, activated_at, replaced_version)
+    VALUES (:version, :on_day, :author, :reason, now(), (SELECT nullif(policy_version, 0) FROM house)) RETURNING *
+""")
+ACTIVATE = text("UPDATE house SET policy_version = :version")
+WAITING = "activated_at IS NULL AND cancelled_at IS NULL"
+_ON_OR_BEFORE = "on_day <= coalesce(CAST(:today AS date), (SELECT as_of FROM house))"
+_IS_DUE = text(f"SELECT EXISTS (SELECT FROM policy_activations WHERE {WAITING} AND {_ON_OR_BEFORE})")  # noqa: S608 - constants of our own
+_TAKE_DUE = text(
+    f"SELECT id, version FROM policy_activations WHERE {WAITING} AND {_ON_OR_BEFORE} ORDER BY on_day, id"  # noqa: S608 - constants of our own
+)
+_DONE = text("""
+    UPDATE policy_activations SET activated_at = now(), replaced_version = (SELECT policy_version FROM house)
+    WHERE id = :id
+""")
 _POLICY_SOURCE = text("SELECT source FROM policies WHERE version = :version")
 _LOAD_RATES = text("SELECT currency, day, scaled_rate FROM exchange_rates")
 _RATES_CHANGED = text("UPDATE house SET rates_version = rates_version + 1")
@@ -74,22 +100,46 @@ async def load_state(connection: AsyncConnection) -> State:
     return State(row.as_of, row.policy_version, row.rates_version)
 
 
-async def activate_policy(engine: AsyncEngine, source: str) -> int:
-    """Puts a policy in force unless it is already the latest; the sweep takes everyone assessed by another one.
+async def activate_policy(engine: AsyncEngine, source: str, *, shipped: bool = False) -> int:
+    """Puts a worker's policy in force, where its text is new to the house; returns the version in force.
+
+    A text that the house has seen stays where it is, so neither does a restart undo what was activated since, nor do
+    workers with different files take turns. A text shipped with the product is taken only while nobody has ever chosen
+    another: an upgrade does not overrule a choice. The sweep takes everyone assessed by another version.
 
     Raises:
         PolicyInvalid: it cannot be used; nothing changed.
     """
     async with transaction(engine) as connection:
-        await connection.execute(_LOCK_HOUSE)
-        latest = (await connection.execute(_LATEST_POLICY)).one_or_none()
-        if latest is not None and latest.source == source:
-            return int(latest.version)
-        version = int(latest.version) + 1 if latest else 1
+        row = (await connection.execute(LOCK_HOUSE)).one()
+        in_force = int(row.policy_version)
+        known = await connection.scalar(_SAME_SOURCE, {"source": source})
+        if in_force and (
+            known is not None or (shipped and await connection.scalar(_CHOSEN_ELSEWHERE, {"author": _AUTHOR}))
+        ):
+            return in_force
+        version = int(known or (await connection.scalar(LATEST_VERSION) or 0) + 1)
         policies.parse(source, version=version)
-        await connection.execute(_ADD_POLICY, {"version": version, "source": source})
-        await connection.execute(_ACTIVATE_POLICY, {"version": version})
+        if known is None:
+            origin = "shipped" if shipped else "file"
+            added = {"version": version, "source": source, "author": _AUTHOR, "origin": origin}
+            await connection.execute(_ADD_POLICY, added)
+        noted = {"version": version, "on_day": None, "author": _AUTHOR, "reason": None}
+        await connection.execute(NOTE_ACTIVATION, noted)
+        await connection.execute(ACTIVATE, {"version": version})
         return version
+
+
+async def activate_due(engine: AsyncEngine, today: date | None) -> None:
+    """Puts in force what is wanted from a day on that has come; `today` is None where the events' clock counts."""
+    # A transaction of its own: whoever holds customers may lock the house, but never the other way round.
+    async with transaction(engine) as connection:
+        if not await connection.scalar(_IS_DUE, {"today": today}):
+            return
+        await connection.execute(LOCK_HOUSE)
+        for row in (await connection.execute(_TAKE_DUE, {"today": today})).all():
+            await connection.execute(_DONE, {"id": row.id})
+            await connection.execute(ACTIVATE, {"version": row.version})
 
 
 async def add_rates(engine: AsyncEngine, rates: Sequence[Rate]) -> None:

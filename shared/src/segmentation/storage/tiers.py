@@ -24,7 +24,7 @@ from segmentation.fields import CustomerId
 from segmentation.policy import Policy
 from segmentation.storage.assessed import assess_customers, lock_customers
 from segmentation.storage.engine import transaction
-from segmentation.storage.foundation import Library, load_state
+from segmentation.storage.foundation import Library, activate_due, load_state
 from segmentation.tiering import RANK, TIERS, Ranking, Roster, Tier
 
 _CROSSERS_AT_ONCE = 1_000
@@ -87,7 +87,8 @@ class _Overtaken(Exception):
 
 
 async def sweep(engine: AsyncEngine, library: Library, today: date | None, *, now: datetime, limit: int) -> int:
-    """Assesses customers whose snapshot has come due."""
+    """Assesses customers whose snapshot has come due; before that, puts a policy in force whose day has come."""
+    await activate_due(engine, today)
     async with transaction(engine) as connection:
         state = await load_state(connection)
         as_of = today or state.as_of

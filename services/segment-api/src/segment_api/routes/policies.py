@@ -1,0 +1,128 @@
+"""The policy: its versions, putting them in force, and trying one out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from segment_api import presenting, problems, schemas
+from segment_api.context import InContext
+from segment_api.problems import ProblemAnswer
+from segmentation.errors import DryRunBusy, PolicyFrozen, PolicyInvalid
+
+router = APIRouter(tags=["policies"])
+
+_HIGHEST = 2**31 - 1
+_SHOWN = 100
+Version = Annotated[int, Path(description="Number of the version.", examples=[4], ge=1, le=_HIGHEST)]
+
+
+@router.get(
+    "/policies",
+    summary="All versions of the policy",
+    description="Which is in force, which are drafts or scheduled, and the history of activations.",
+    responses=problems.responses(503),
+)
+async def read_policies(context: InContext) -> schemas.PoliciesAnswer:
+    versions = await context.policies.versions()
+    return presenting.present_policies(versions, await context.policies.activations(limit=_SHOWN))
+
+
+@router.post(
+    "/policies/dry-run",
+    summary="What a policy would do to everyone, without doing it",
+    description="By the code that decides: who would move from what to what, how much revenue that is, and how many "
+    "orders of A customers a day dispatch would then have. Give `source` or `version`. One at a time in each process; "
+    "where the time does not suffice for everyone, it answers for a random sample and says so.",
+    responses=problems.responses(404, 413, 422, 429, 503),
+)
+async def try_policy(question: schemas.DryRunQuestion, context: InContext) -> schemas.DryRunAnswer:
+    policy = question.version if question.version is not None else question.source
+    if policy is None or (question.version is not None and question.source is not None):
+        raise ProblemAnswer(422, "body: either source, the text of a policy, or version, a stored one, is expected")
+    try:
+        run = await context.policies.dry_run(
+            policy, now=context.now(), limit_seconds=question.limit_seconds, examples=question.examples
+        )
+    except PolicyInvalid as error:
+        raise _invalid(error) from None
+    except DryRunBusy as error:
+        raise ProblemAnswer(429, _sentence(error), headers={"Retry-After": "10"}) from None
+    if run is None:
+        raise _unknown(question.version or 0)
+    return presenting.present_dry_run(run, context.decimals)
+
+
+@router.get(
+    "/policies/{version}",
+    summary="A version of the policy, with its text",
+    responses=problems.responses(404, 422, 503),
+)
+async def read_policy(version: Version, context: InContext) -> schemas.PolicyDetail:
+    found = await context.policies.find(version)
+    if found is None:
+        raise _unknown(version)
+    return presenting.present_policy_detail(found)
+
+
+@router.put(
+    "/policies/{version}",
+    summary="Store a draft of the policy",
+    description="Under the next number, or over a draft. It is read as a worker would read it: what is not understood "
+    "is refused with its row and field. A version that was in force or is scheduled never changes.",
+    responses=problems.responses(409, 413, 422, 503),
+)
+async def put_policy(version: Version, draft: schemas.PolicyDraft, context: InContext) -> schemas.PolicyDetail:
+    try:
+        stored = await context.policies.draft(version, draft.source, author=draft.author, note=draft.note)
+    except PolicyInvalid as error:
+        raise _invalid(error) from None
+    except PolicyFrozen as error:
+        raise ProblemAnswer(409, _sentence(error)) from None
+    return presenting.present_policy_detail(stored)
+
+
+@router.post(
+    "/policies/{version}/activate",
+    summary="Put a version of the policy in force",
+    description="Now, or with `on` from a business day on. An older version may be put in force again: that is how to "
+    "go back. Everyone is assessed anew in small batches, and whoever moves is announced.",
+    responses=problems.responses(404, 422, 503),
+)
+async def activate_policy(
+    version: Version, context: InContext, question: schemas.ActivationQuestion | None = None
+) -> schemas.ActivationAnswer:
+    asked = question or schemas.ActivationQuestion()
+    try:
+        activation = await context.policies.activate(
+            version, on=asked.on, author=asked.author, reason=asked.reason, now=context.now()
+        )
+    except PolicyInvalid as error:
+        raise _invalid(error) from None
+    if activation is None:
+        raise _unknown(version)
+    return presenting.present_activation(activation)
+
+
+@router.delete(
+    "/policies/{version}/activate",
+    summary="Take back an activation that is still to come",
+    description="What is in force stays in force; nothing to take back is no error.",
+    responses=problems.responses(404, 422, 503),
+)
+async def cancel_activation(version: Version, context: InContext) -> schemas.CancelledAnswer:
+    if await context.policies.find(version) is None:
+        raise _unknown(version)
+    return schemas.CancelledAnswer(version=version, cancelled=await context.policies.cancel(version))
+
+
+def _unknown(version: int) -> ProblemAnswer:
+    return ProblemAnswer(404, f"There is no version {version} of the policy; GET /policies lists them.")
+
+
+def _invalid(error: PolicyInvalid) -> ProblemAnswer:
+    return ProblemAnswer(422, f"source: {error}")
+
+
+def _sentence(error: Exception) -> str:
+    said = str(error)
+    return f"{said[:1].upper()}{said[1:]}."
