@@ -12,9 +12,11 @@ from tests.support.api import Api, running
 from tests.support.builders import a_customer, a_return, an_order
 from tests.support.ledgers import DEFAULT_POLICY, NO_GRACE, settle
 
+from segmentation.errors import DryRunBusy
 from segmentation.fields import CustomerId
 from segmentation.storage.engine import create_engine
 from segmentation.storage.foundation import activate_policy
+from segmentation.storage.policies import PostgresPolicies
 from segmentation.tiering import Tier
 
 EVERYONE_VIP = NO_GRACE.replace(
@@ -237,3 +239,20 @@ async def test_a_dry_run_of_what_is_in_force_moves_nobody(api: Api) -> None:
 async def test_a_dry_run_before_the_first_customer_is_complete(api: Api) -> None:
     run = await ask(api, "POST", "/policies/dry-run", source=EVERYONE_VIP)
     assert (run["customers"], run["complete"], run["moved_customers"]) == (0, True, 0)
+
+
+async def test_a_dry_run_without_time_for_everyone_says_so(engine: AsyncEngine, api: Api) -> None:
+    """Another basis needs a figure of everyone first: with no time for that nobody is looked at."""
+    await fed(api)
+    policies = PostgresPolicies(engine, api.store.house)
+    for source in (EVERYONE_VIP, NO_GRACE.replace('basis = "net_revenue"', 'basis = "orders"')):
+        run = await policies.dry_run(source, now=api.clock.now, limit_seconds=-1, examples=1)
+        assert run is not None
+        assert (run.customers, run.looked_at, run.complete, run.moved_customers) == (3, 0, False, 0)
+
+
+async def test_one_dry_run_at_a_time(engine: AsyncEngine, api: Api) -> None:
+    policies = PostgresPolicies(engine, api.store.house)
+    async with policies._trying:
+        with pytest.raises(DryRunBusy):
+            await policies.dry_run(1, now=api.clock.now, limit_seconds=1, examples=1)

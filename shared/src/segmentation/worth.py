@@ -45,7 +45,7 @@ class WorthRules:
 
     rising_from: Fraction = Fraction(3, 2)
     rising_from_amount: int = 10_000
-    falling_below: Fraction = Fraction(1, 2)
+    falling_below: Fraction = Fraction(2, 5)
     at_risk_share: Fraction = Fraction(1, 2)
     order_days_needed: int = 3
     large_from: int = 100_000

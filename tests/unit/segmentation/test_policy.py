@@ -7,9 +7,11 @@ import pytest
 
 from segmentation import policy as policies
 from segmentation.errors import PolicyInvalid, StartRefused
-from segmentation.policy import LANGUAGES, Compares, OneOf, Reason
+from segmentation.policy import LANGUAGES, Compares, OneOf, Reason, Row
 from segmentation.segments import LifecycleRules
+from segmentation.services import Care
 from segmentation.tiering import Basis, TierRules
+from segmentation.worth import WorthRules
 
 DEFAULT = resources.files("segmentation").joinpath("policies/default.toml").read_text()
 
@@ -153,3 +155,143 @@ def test_reasons_in_words():
     assert Reason("tier", "A").text("zh") == "等级 A"
     assert Reason("default", "unrated").text("en") == "default for unrated"
     assert Reason("return_rate_90d", "0.5", ">= 0.5").text("zh") == "return_rate_90d 0.5 (>= 0.5)"
+
+
+MORE_ERRORS = [
+    ("response_hours = 1\n", "response_hours = 0\n", "[[service_levels]] row 1: response_hours is 0; 1 to 8760"),
+    (
+        "review_days = 90\n",
+        'review_days = "weekly"\n',
+        "[[service_levels]] row 1: review_days is 'weekly'",
+    ),
+    (
+        "dedicated_manager = true",
+        'dedicated_manager = "yes"',
+        "[[service_levels]] row 1: dedicated_manager is 'yes'; tr",
+    ),
+    (
+        'retention_level = "structural"',
+        'retention_level = "love"',
+        "[[service_levels]] row 1: retention_level is 'love'",
+    ),
+    (
+        'offers = ["customised_solution"]',
+        'offers = ["gift"]',
+        "[[service_levels]] row 1: offers has 'gift'",
+    ),
+    ('playbooks = ["retail"]', 'playbooks = ["x"]', "[[additions]] row 7: playbooks has 'x'; one of manufacturing"),
+    (
+        'industry = ["retail"]',
+        'industry = ["shop"]',
+        "[[additions]] row 7: industry is ['shop']; a list",
+    ),
+    ('industry = ["retail"]', 'region = "East"', "[[additions]] row 7: region is 'East'; a list of texts"),
+    ('industry = ["retail"]', f'region = ["{"x" * 65}"]', "[[additions]] row 7: region is ["),
+    ('industry = ["retail"]', "attributes.x = 1", "[[additions]] row 7: attributes.x is 1; a list of texts"),
+    ('industry = ["retail"]', 'industries = ["retail"]', "[[additions]] row 7: industries is no fact"),
+    (
+        'code = "retail"\nname = { en = "Retail"',
+        'code = "pharma"\nname = { en = "Retail"',
+        "[[additions]] row 9: code is 'pharma'",
+    ),
+    (
+        'code = "pharma"\nname = { en = "Dedicated',
+        'code = "retail"\nname = { en = "Dedicated',
+        "[[playbooks]] row 4: code is 'retail'",
+    ),
+    ('code = "key"', 'code = "good"', "[[grades]] row 2: code is 'good'; one of strategic, key, general"),
+    ('when = { value_level = ["high"] }', 'when = { grade = ["key"] }', "[[grades]] row 2: grade is no fact"),
+    ('express = "timely"', 'express = "fast"', "[needs.inferred]: express is 'fast'; one of timely"),
+    ("inferred_from_orders = 1", "inferred_from_orders = 0", "[needs]: inferred_from_orders is 0"),
+    ("large_from = 100000", "large_from = 100", "[size]: medium_from is greater than large_from"),
+    ("high_from = 12", "high_from = 2", "[frequency]: medium_from is greater than high_from"),
+    ('rising_from = "1.5"', 'rising_from = "0.1"', "[value]: falling_below is greater than rising_from"),
+    ('rising_from = "1.5"', "rising_from = 1.5", "[value]: rising_from is 1.5; a text in quotes"),
+    ('rising_from = "1.5"', 'rising_from = "x"', "[value]: rising_from is 'x'; a factor in quotes"),
+    ("order_days_needed = 3", "order_days_needed = 1", "[value]: order_days_needed is 1"),
+    ('knowledge_from = "0.5"', 'knowledge_from = "2"', "[relationship]: knowledge_from is '2'; a share"),
+    ("won_back_days = 60", "won_back_days = 0", "[lifecycle]: won_back_days is 0"),
+    (
+        'subject_type = ["company"], size',
+        "size",
+        "[[additions]] row 11: code is 'volume_agreement', whose offers change the price (volume_agreement), and the",
+    ),
+    (
+        'subject_type = ["company"], size',
+        'subject_type = ["company", "person"], size',
+        "[[additions]] row 11: code is 'volume_agreement', whose offers change the price",
+    ),
+    (
+        'offers = ["customised_solution"]',
+        'offers = ["volume_agreement"]',
+        "[[grants]] row 1: level is 'vip', whose offers change the price (volume_agreement), and",
+    ),
+    (
+        'channel = "service_desk"\nactions = ["welcome',
+        'channel = "service_desk"\noffers = ["volume_agreement"]\nactions = ["welcome',
+        "default_level is 'welcome', whose offers change the price (volume_agreement), and whoever is unknown",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), MORE_ERRORS)
+def test_an_error_of_a_service_names_row_and_field(old, new, message):
+    with pytest.raises(PolicyInvalid) as raised:
+        parse(old, new)
+    assert str(raised.value).startswith(message)
+
+
+FROM_BEFORE = """
+name = "Old"
+default_level = "welcome"
+[tiers]
+basis = "net_revenue"
+share_a = "0.80"
+share_b = "0.95"
+demotion_grace_days = 14
+[lifecycle]
+new_days = 60
+default_rhythm_days = 30
+shortest_rhythm_days = 7
+longest_rhythm_days = 120
+at_risk_after_rhythms = 3
+dormant_after_rhythms = 6
+lost_after_days = 365
+[[segments]]
+code = "all"
+name = { en = "All", zh = "全部" }
+[[service_levels]]
+code = "welcome"
+name = { en = "Welcome", zh = "欢迎服务" }
+description = { en = "x", zh = "y" }
+dispatch_priority = 50
+actions = ["Call them"]
+[[grants]]
+level = "welcome"
+"""
+
+
+def test_a_policy_from_before_all_this_is_still_read():
+    """Whoever goes back to an old version gets what it said: no additions, the standard thresholds."""
+    policy = policies.parse(FROM_BEFORE, version=1)
+    assert (policy.additions, dict(policy.offers), dict(policy.needs_of_services)) == ((), {}, {})
+    assert (policy.worth, policy.lifecycle) == (WorthRules(), LifecycleRules())
+    assert policy.grade_table == (Row("general", ()),)
+    assert policy.care("welcome", []) == Care(actions=("Call them",))
+
+
+def test_the_shipped_thresholds_are_the_standard_ones():
+    assert parse().worth == WorthRules()
+
+
+def test_an_attribute_needs_no_quotes():
+    quoted, plain = parse(), parse('"attributes.credit_hold"', "attributes.credit_hold")
+    assert quoted.addition_table == plain.addition_table
+    assert plain.addition_table[-1].conditions == (OneOf("attributes.credit_hold", ("yes",)),)
+
+
+def test_whoever_may_be_a_person_is_never_offered_another_price():
+    policy = parse()
+    for addition, row in zip(policy.additions, policy.addition_table, strict=True):
+        if any(policy.offers[offer].changes_price for offer in addition.care.offers):
+            assert OneOf("subject_type", ("company",)) in row.conditions

@@ -94,7 +94,8 @@ class WorkerSettings(HouseSettings):
         "with 1 it never does so for its share.",
     )
     policy_file: Path | None = Field(
-        None, description="Policy to put in force at the start; the one shipped with Tierline where not set."
+        None,
+        description="Policy that a start brings, if its text is new to the data; the one shipped where not set.",
     )
     worker_http_port: int | None = Field(
         None,

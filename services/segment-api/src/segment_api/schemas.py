@@ -80,20 +80,20 @@ class RiskPart(BaseModel):
 class NamedPart(BaseModel):
     """Something of the policy's, with a name in the language asked for."""
 
-    code: str
-    name: str
+    code: str = Field(description="Stable code.")
+    name: str = Field(description="Name in the language of `Accept-Language` (en, zh).")
 
 
 class PlaybookPart(NamedPart):
     """How customers of an industry are served."""
 
-    description: str
+    description: str = Field(description="What it is about, in the language asked for.")
 
 
 class AdditionPart(NamedPart):
     """Something added to the service level, and why."""
 
-    reasons: list[str]
+    reasons: list[str] = Field(description="What added it, in words.")
 
 
 class RelationshipPart(BaseModel):
@@ -120,16 +120,16 @@ class ServiceLevelPart(BaseModel):
     complaint_hours: int | None = Field(description="A complaint is settled within so many hours.")
     delivery_commitment: str | None = Field(description="What is promised about delivery, in words.")
     channel: str | None = Field(description="How the customer is looked after, as a code.")
-    dedicated_manager: bool
+    dedicated_manager: bool = Field(description="Whether somebody of ours is there for this customer.")
     callback_days: int | None = Field(description="At least one call-back every so many days.")
     review_days: int | None = Field(description="At least one review with the customer every so many days.")
     survey_days: int | None = Field(description="At least one survey every so many days.")
-    offers: list[NamedPart]
-    playbooks: list[PlaybookPart]
+    offers: list[NamedPart] = Field(description="What may be offered; to private persons never another price.")
+    playbooks: list[PlaybookPart] = Field(description="How customers of this kind are served.")
     retention_level: str | None = Field(description="By what the customer is bound: financial, social or structural.")
     owner: str | None = Field(description="The role that has to see to it, such as of a retention plan.")
     additions: list[AdditionPart] = Field(description="What is added to the level; all above has it in it.")
-    relationship: RelationshipPart
+    relationship: RelationshipPart = Field(description="The strategy that knowledge and service lead to.")
 
 
 class VersionsPart(BaseModel):
@@ -692,6 +692,28 @@ class HealthAnswer(BaseModel):
     status: str = Field(description="live, or ready.")
 
 
+_ACTIVATION_EXAMPLE = {
+    "version": 4,
+    "on": "2026-12-01",
+    "author": "li.wei",
+    "reason": "Winter contracts begin.",
+    "requested_at": "2026-11-22T08:15:30.120Z",
+    "activated_at": None,
+    "cancelled_at": None,
+    "replaced_version": None,
+}
+_POLICY_EXAMPLE = {
+    "version": 4,
+    "state": "scheduled",
+    "origin": "api",
+    "author": "li.wei",
+    "note": "More for pharma.",
+    "created_at": "2026-11-22T08:10:00.000Z",
+    "activated_at": None,
+    "scheduled_on": "2026-12-01",
+}
+
+
 class PolicyDraft(BaseModel):
     """A draft of the policy."""
 
@@ -714,6 +736,8 @@ class ActivationQuestion(BaseModel):
 
 class ActivationAnswer(BaseModel):
     """That a version was put in force, or is to be."""
+
+    model_config = _example(_ACTIVATION_EXAMPLE)
 
     version: int = Field(description="The version of the policy.")
     on: date | None = Field(description="From which business day it was wanted; null for at once.")
@@ -741,11 +765,15 @@ class PolicyAnswer(BaseModel):
 class PolicyDetail(PolicyAnswer):
     """A version of the policy with its text."""
 
+    model_config = _example(_POLICY_EXAMPLE | {"source": 'name = "Autumn policy" ...'})
+
     source: str = Field(description="The whole policy, as TOML.")
 
 
 class PoliciesAnswer(BaseModel):
     """All versions of the policy, and how they came in force."""
+
+    model_config = _example({"active": 3, "policies": [_POLICY_EXAMPLE], "activations": [_ACTIVATION_EXAMPLE]})
 
     active: int | None = Field(description="The version in force.")
     policies: list[PolicyAnswer] = Field(description="Newest first.")
@@ -754,6 +782,8 @@ class PoliciesAnswer(BaseModel):
 
 class CancelledAnswer(BaseModel):
     """What was taken back."""
+
+    model_config = _example({"version": 4, "cancelled": 1})
 
     version: int = Field(description="The version of the policy.")
     cancelled: int = Field(description="How many activations were still to come.")
@@ -777,7 +807,7 @@ class MoveAnswer(BaseModel):
     after: str = Field(description="As it would be.")
     customers: int = Field(description="How many.")
     net_revenue: Money = Field(description="Theirs, over 365 days.")
-    examples: list[str] = Field(description="Some of them.")
+    examples: list[str] = Field(description="Ids of some of them.")
 
 
 class DispatchForecast(BaseModel):
@@ -789,6 +819,32 @@ class DispatchForecast(BaseModel):
 
 class DryRunAnswer(BaseModel):
     """What a policy would do to everyone; nothing was changed."""
+
+    model_config = _example(
+        {
+            "as_of": "2026-11-22",
+            "policy_version": 3,
+            "policy_name": "Autumn policy",
+            "customers": 84_213,
+            "looked_at": 84_213,
+            "complete": True,
+            "seconds": 8.214,
+            "moved_customers": 391,
+            "moved_net_revenue": "1840022.10",
+            "moves": {
+                "service_level": [
+                    {
+                        "before": "stable",
+                        "after": "vip",
+                        "customers": 391,
+                        "net_revenue": "1840022.10",
+                        "examples": ["C-1042"],
+                    }
+                ],
+            },
+            "dispatch": {"a_orders_a_day_before": 1204.3, "a_orders_a_day_after": 1204.3},
+        }
+    )
 
     as_of: date | None = Field(description="The business day that it was computed for; null before the first event.")
     policy_version: int = Field(description="The version in force, which everyone is held against.")

@@ -1,5 +1,6 @@
 """The policy: its versions, putting them in force, and trying one out."""
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -13,7 +14,7 @@ router = APIRouter(tags=["policies"])
 
 _HIGHEST = 2**31 - 1
 _SHOWN = 100
-Version = Annotated[int, Path(description="Number of the version.", examples=[4], ge=1, le=_HIGHEST)]
+Version = Annotated[str, Path(description="Number of the version.", examples=["4"])]
 
 
 @router.get(
@@ -48,17 +49,18 @@ async def try_policy(question: schemas.DryRunQuestion, context: InContext) -> sc
     except DryRunBusy as error:
         raise ProblemAnswer(429, _sentence(error), headers={"Retry-After": "10"}) from None
     if run is None:
-        raise _unknown(question.version or 0)
+        raise _unknown(question.version)
     return presenting.present_dry_run(run, context.decimals)
 
 
 @router.get(
     "/policies/{version}",
     summary="A version of the policy, with its text",
-    responses=problems.responses(404, 422, 503),
+    description="Its state says whether it is a draft, scheduled, in force or was in force.",
+    responses=problems.responses(404, 503),
 )
 async def read_policy(version: Version, context: InContext) -> schemas.PolicyDetail:
-    found = await context.policies.find(version)
+    found = await context.policies.find(_number(version))
     if found is None:
         raise _unknown(version)
     return presenting.present_policy_detail(found)
@@ -69,11 +71,11 @@ async def read_policy(version: Version, context: InContext) -> schemas.PolicyDet
     summary="Store a draft of the policy",
     description="Under the next number, or over a draft. It is read as a worker would read it: what is not understood "
     "is refused with its row and field. A version that was in force or is scheduled never changes.",
-    responses=problems.responses(409, 413, 422, 503),
+    responses=problems.responses(404, 409, 413, 422, 503),
 )
 async def put_policy(version: Version, draft: schemas.PolicyDraft, context: InContext) -> schemas.PolicyDetail:
     try:
-        stored = await context.policies.draft(version, draft.source, author=draft.author, note=draft.note)
+        stored = await context.policies.draft(_number(version), draft.source, author=draft.author, note=draft.note)
     except PolicyInvalid as error:
         raise _invalid(error) from None
     except PolicyFrozen as error:
@@ -86,7 +88,7 @@ async def put_policy(version: Version, draft: schemas.PolicyDraft, context: InCo
     summary="Put a version of the policy in force",
     description="Now, or with `on` from a business day on. An older version may be put in force again: that is how to "
     "go back. Everyone is assessed anew in small batches, and whoever moves is announced.",
-    responses=problems.responses(404, 422, 503),
+    responses=problems.responses(404, 413, 422, 503),
 )
 async def activate_policy(
     version: Version, context: InContext, question: schemas.ActivationQuestion | None = None
@@ -94,7 +96,7 @@ async def activate_policy(
     asked = question or schemas.ActivationQuestion()
     try:
         activation = await context.policies.activate(
-            version, on=asked.on, author=asked.author, reason=asked.reason, now=context.now()
+            _number(version), on=asked.on, author=asked.author, reason=asked.reason, now=context.now()
         )
     except PolicyInvalid as error:
         raise _invalid(error) from None
@@ -107,16 +109,23 @@ async def activate_policy(
     "/policies/{version}/activate",
     summary="Take back an activation that is still to come",
     description="What is in force stays in force; nothing to take back is no error.",
-    responses=problems.responses(404, 422, 503),
+    responses=problems.responses(404, 503),
 )
 async def cancel_activation(version: Version, context: InContext) -> schemas.CancelledAnswer:
-    if await context.policies.find(version) is None:
+    number = _number(version)
+    if await context.policies.find(number) is None:
         raise _unknown(version)
-    return schemas.CancelledAnswer(version=version, cancelled=await context.policies.cancel(version))
+    return schemas.CancelledAnswer(version=number, cancelled=await context.policies.cancel(number))
 
 
-def _unknown(version: int) -> ProblemAnswer:
-    return ProblemAnswer(404, f"There is no version {version} of the policy; GET /policies lists them.")
+def _number(version: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,9}", version, re.ASCII) or int(version) > _HIGHEST:
+        raise _unknown(version)
+    return int(version)
+
+
+def _unknown(version: object) -> ProblemAnswer:
+    return ProblemAnswer(404, f"There is no version {str(version)[:_SHOWN]} of the policy; GET /policies lists them.")
 
 
 def _invalid(error: PolicyInvalid) -> ProblemAnswer:
