@@ -796,7 +796,7 @@ class DryRunQuestion(BaseModel):
 
     source: Line | None = Field(None, max_length=1_000_000, description="A whole policy, as TOML.")
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="A stored version.")
-    limit_seconds: float = Field(20.0, ge=1, le=45, description="After so long it answers with what it has.")
+    limit_seconds: float = Field(20.0, ge=1, le=300, description="After so long it answers with what it has.")
     examples: int = Field(10, ge=0, le=100, description="So many customers are named for each move.")
 
 
