@@ -34,10 +34,11 @@ batches = st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 30)
 
 @given(batches)
 def test_brought_up_to_date_it_is_what_a_look_at_all_orders_finds(told):
-    orders, traits = {}, NO_ORDERS
+    orders: dict[OrderKey, OrderState] = {}
+    traits = NO_ORDERS
     seen = set()
     for batch in told:
-        before = {}
+        before: dict[OrderKey, OrderState] = {}
         for order_id, version, what in batch:
             key = OrderKey(C, order_id)
             was = orders.get(key, OrderState())

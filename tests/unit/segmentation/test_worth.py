@@ -1,5 +1,6 @@
 """Contribution and potential, size and frequency, held against the formulas of docs/policy.md."""
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 from fractions import Fraction
 
@@ -18,7 +19,15 @@ from segmentation.worth import LEVELS, SIZES, WorthRules, weigh
 TODAY = date(2026, 12, 31)
 
 
-def weighed(days, *, tier=Tier.C, stage=Lifecycle.ACTIVE, rules=None, amount=100_000, **bucket):
+def weighed(
+    days: Iterable[int],
+    *,
+    tier: Tier = Tier.C,
+    stage: Lifecycle = Lifecycle.ACTIVE,
+    rules: WorthRules | None = None,
+    amount: int = 100_000,
+    **bucket: int,
+) -> list[str]:
     """One customer with an order of 1,000.00 on each of these days before today."""
     one = DayBucket(orders=1, gross_revenue=amount, **bucket)
     table = BucketTable.of({CustomerId("C"): [(TODAY - timedelta(days=day), one) for day in days]})
