@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.support.builders import an_order, as_message
+from tests.support.builders import a_customer, an_order, as_message
 from tests.support.histories import NOW
 from tests.support.ledgers import Store, Worker, in_memory, in_postgres, settle
 from tests.support.oracle import Message, Setting
@@ -158,8 +158,29 @@ async def test_the_newest_entry_is_the_answer_that_stands(make: Make) -> None:
     for customer_id, snapshot in (await store.snapshots()).items():
         recorded = await store.recorded(customer_id, TODAY)
         assert recorded is not None
-        beside: dict[str, Any] = {"value": None, "due_on": TODAY}
+        beside: dict[str, Any] = {"value": None, "due_on": TODAY, "order_traits": None}
         assert structs.replace(recorded, **beside) == structs.replace(snapshot, **beside)
+
+
+async def test_what_a_customer_is_belongs_to_the_answer_of_a_day(make: Make) -> None:
+    """Kept for the answers of earlier days, and no change in the history: nobody stands anywhere else for it."""
+    store = await make()
+    listed = len(await store.history(SMALL))
+    tomorrow = NOW + timedelta(days=1)
+    described = a_customer(
+        event_id="described",
+        customer_id="small",
+        occurred_at=f"{tomorrow.date()}T11:00:00Z",
+        industry="pharma",
+        attributes={"credit_hold": "yes"},
+    )
+    await Worker(store, owner="worker-2").read([as_message(described)], now=tomorrow)
+    recorded = [await store.recorded(SMALL, day) for day in (TODAY, tomorrow.date())]
+    assert [each and each.facets.industry for each in recorded] == [None, "pharma"]
+    assert [each and [code for code, _ in each.additions] for each in recorded] == [
+        ["welcome_new"], ["welcome_new", "credit_hold"]
+    ]  # fmt: skip
+    assert len(await store.history(SMALL)) == listed
 
 
 async def test_a_clock_put_back_takes_an_expiry_back_too(make: Make) -> None:
@@ -174,6 +195,36 @@ async def test_a_clock_put_back_takes_an_expiry_back_too(make: Make) -> None:
 
 
 # --- PostgreSQL alone -----------------------------------------------------------------------------------------------
+
+
+async def test_what_an_answer_is_found_by_makes_no_entry(engine: AsyncEngine) -> None:
+    """Another order with another service moves the value and what orders say, and nothing that is answered."""
+    store = await in_postgres(engine, Setting(clock="system"))
+    worker = Worker(store)
+    await worker.read([order_of("big", "99"), order_of("small", "1")])
+    await settle(store)
+    (before,) = await store.rows("SELECT count(*) AS entries FROM history")
+    order = an_order(
+        event_id="2", order_id="2", customer_id="small", amount="0.5", services=["x"], occurred_at=f"{TODAY}T11:30:00Z"
+    )
+    await worker.read([as_message(order)])
+    await settle(store)
+    traits = (await store.snapshots())[SMALL].order_traits
+    assert traits is not None
+    assert traits.services == {"x": 1}
+    (after,) = await store.rows("SELECT count(*) AS entries FROM history")
+    assert after == before
+
+
+async def test_entries_from_before_facets_were_kept_stay_readable(engine: AsyncEngine) -> None:
+    store = await in_postgres(engine, Setting(clock="system"))
+    await Worker(store).read([order_of("big", "99"), order_of("small", "1")])
+    await settle(store)
+    assert await store.rows("UPDATE history SET snapshot = snapshot - 'facets' - 'additions' RETURNING 1")
+    for customer_id, level in ((BIG, "high"), (SMALL, "low")):
+        recorded = await store.recorded(customer_id, TODAY)
+        assert recorded is not None
+        assert (recorded.facets.value_level, recorded.additions) == (level, ())
 
 
 @pytest.mark.parametrize("action", ["set", "end"])

@@ -31,7 +31,8 @@ class EntryKind(enum.StrEnum):
     """By hand."""
     OVERRIDE_EXPIRED = "override_expired"
     REFRESH = "refresh"
-    """Only what explains the decision became another: a figure in a reason, a version. No part of the history."""
+    """Only what is decided beside them, or explains it, became another: a facet, an addition, a figure in a reason, a
+    version. No part of the history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,10 @@ def _standing(snapshot: Snapshot) -> tuple[Tier, Tier, str, str, str]:
 
 
 def _told(snapshot: Snapshot) -> Snapshot:
-    """All that an answer says, but for its day and its moment; a field that is added later belongs to it by itself."""
+    """All that an answer says, but for its day and its moment; a field that is added later belongs to it by itself.
+
+    What is ranked by, and what counting orders say, is how an answer is found: it moves with every order.
+    """
     return structs.replace(
         snapshot,
         as_of=date.min,
@@ -119,4 +123,5 @@ def _told(snapshot: Snapshot) -> Snapshot:
         value=None,
         updated_at=_ANY_MOMENT,
         override=snapshot.overridden,
+        order_traits=None,
     )

@@ -12,18 +12,20 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from segmentation.assessment import Snapshot
+from segmentation.assessment import Facets, Snapshot
 from segmentation.chronicle import Entry, EntryKind
 from segmentation.fields import CustomerId
 from segmentation.storage import tables
 from segmentation.storage.bulk import insert_rows
+from segmentation.worth import LEVELS
 
 _KEPT = tuple(
-    # The day and the customer stand beside it; what it is ranked by and when it comes due is no part of an answer.
+    # The day and the customer stand beside it; what an answer is found by, and when it comes due, is no part of it.
     name
     for name in Snapshot.__struct_fields__
-    if name not in ("customer_id", "as_of", "due_on", "value")
+    if name not in ("customer_id", "as_of", "due_on", "value", "order_traits")
 )
+_LEVEL_OF_TIER = {"A": "high", "B": "medium"}
 _NAMES = ("customer_id", "as_of", "kind", "author", "reason", "snapshot")
 _PAGE = text("""
     SELECT sequence, customer_id, as_of, kind, author, reason, snapshot, recorded_at FROM history
@@ -68,4 +70,6 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 
 def _snapshot(row: Any) -> Snapshot:  # noqa: ANN401 - a row of history
     beside = {"customer_id": row.customer_id, "as_of": row.as_of, "due_on": row.as_of, "value": None}
+    if "facets" not in row.snapshot:  # of a time when the tier alone said it, and nothing else was kept
+        beside["facets"] = Facets(value_level=_LEVEL_OF_TIER.get(row.snapshot["tier"], LEVELS[-1]))
     return msgspec.convert(row.snapshot | beside, Snapshot)
