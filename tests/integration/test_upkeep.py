@@ -53,13 +53,21 @@ def history(count: int = 40) -> list[Message]:
         day = f"{2025 + number % 2}-{number % 9 + 1:02}-{number % 28 + 1:02}"
         named = {"customer_id": f"C-{number % 10}", "occurred_at": f"{day}T12:00:00Z"}
         events += [
-            an_order(**named, event_id=f"o{number}", order_id=f"{number % 3}", amount=str(number + 1), cost="0.5"),
+            an_order(
+                **named,
+                event_id=f"o{number}",
+                order_id=f"{number % 3}",
+                amount=str(number + 1),
+                cost="0.5",
+                services=["express"][: number % 2],
+                channel="web",
+            ),
             a_delivery(**named, event_id=f"d{number}", order_id=f"{number % 4}"),
             a_complaint(**named, event_id=f"c{number}"),
             a_return(**named, event_id=f"r{number}", amount="0.01"),
             a_feedback(**named, event_id=f"f{number}", score=number % 11),
             a_retraction(**named, event_id=f"t{number}", retracts=f"c{number - number % 2}"),
-            a_customer(**named, event_id=f"p{number}", name=f"name {number}", region="N"),
+            a_customer(**named, event_id=f"p{number}", name=f"name {number}", region="N", needs={"basic": ["safe"]}),
         ]
     events.append(a_cancellation(customer_id="C-1", event_id="x", order_id="1", occurred_at="2026-09-30T00:00:00Z"))
     return [as_message(event) for event in events]
@@ -113,6 +121,16 @@ CORRUPTIONS: Final = {
     "UPDATE snapshots SET segment = 'none' WHERE customer_id = 'C-6'": "C-6: assessment: segment: stored none",
     "UPDATE snapshots SET service_reasons = '[]' WHERE customer_id = 'C-6'": "C-6: assessment: service_reasons: ",
     "UPDATE snapshots SET due_on = '2030-01-01' WHERE customer_id = 'C-6'": "C-6: assessment: due_on: stored 2030-01-0",
+    "UPDATE snapshots SET region = 'nowhere' WHERE customer_id = 'C-6'": 'C-6: assessment: facets: stored {"region":"n',
+    "UPDATE snapshots SET additions = '[[\"credit_hold\", []]]' WHERE customer_id = 'C-6'": (
+        'C-6: assessment: additions: stored [["credit_hold", []]]'
+    ),
+    "UPDATE snapshots SET order_traits = '[null,null,{\"express\": 7}]' WHERE customer_id = 'C-6'": (
+        'C-6: assessment: order_traits: stored [null,null,{"express":7}]'
+    ),
+    "UPDATE customers SET description = '{\"industry\":\"pharma\"}' WHERE customer_id = 'C-5'": (
+        "C-5: profile: as decisions look at it: stored another one"
+    ),
     "DELETE FROM snapshots WHERE customer_id = 'C-6'": "C-6: assessment: stored nothing, recounted an assessment",
     "UPDATE house SET as_of = '2026-12-31'": "house: as_of: stored 2026-12-31, recounted 2026-0",
 }

@@ -7,7 +7,6 @@ has been overtaken: a look at all orders of a customer costs as much as there ar
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,7 +14,7 @@ from segmentation import traits
 from segmentation.assessment import Snapshot
 from segmentation.counting import Version
 from segmentation.fields import CustomerId
-from segmentation.storage.counted import profile_from_json
+from segmentation.storage.counted import description_from_json, profile_from_json
 from segmentation.traits import NO_ORDERS, Description, Latest, OrderTraits, TraitChange
 
 _LOAD_DESCRIPTIONS = text("""
@@ -39,7 +38,6 @@ _SERVICES_ORDERED = text("""
     WHERE customer_id = ANY(CAST(:customer_ids AS text[])) AND business_day IS NOT NULL
     GROUP BY customer_id, service
 """)
-_DESCRIPTION = msgspec.json.Decoder(Description)
 
 
 async def load_descriptions(
@@ -53,7 +51,7 @@ async def load_descriptions(
 def _description(row: Any) -> Description:  # noqa: ANN401 - a row of customers
     if row.description is None:
         return traits.describe(profile_from_json(row.profile))
-    return _DESCRIPTION.decode(row.description)
+    return description_from_json(row.description)
 
 
 async def load_order_traits(

@@ -29,6 +29,7 @@ from segmentation.storage import tables
 from segmentation.storage.bulk import insert_rows, update_all
 from segmentation.traits import Description, describe
 
+_DESCRIPTION = msgspec.json.Decoder(Description)
 _EXACT = Context(prec=20_000, traps=[Inexact])
 
 _NOTHING = Decimal(0)
@@ -173,6 +174,11 @@ def profile_json(profile: Profile) -> str:
 def description_json(description: Description) -> str:
     """A description as it is stored."""
     return msgspec.json.encode(description).decode()
+
+
+def description_from_json(stored: str) -> Description:
+    """A stored description."""
+    return _DESCRIPTION.decode(stored)
 
 
 def occurrence_from_row(row: Any) -> Occurrence:  # noqa: ANN401 - a row of events, or of dropped_occurrences

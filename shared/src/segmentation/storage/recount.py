@@ -7,16 +7,19 @@ when a tier or segment has held, which tiers days closed with) stays as it is.
 """
 
 import json
+import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
+import msgspec
+from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from segmentation import assessment, counting, metrics
+from segmentation import assessment, counting, metrics, traits
 from segmentation.assessment import Snapshot
 from segmentation.buckets import DayBucket
 from segmentation.calendar import BusinessCalendar, instant_of
@@ -33,6 +36,8 @@ from segmentation.storage.counted import (
     ORDER_COLUMNS,
     bucket_from_row,
     bucket_row,
+    description_from_json,
+    description_json,
     order_from_row,
     order_row,
     profile_from_json,
@@ -40,6 +45,7 @@ from segmentation.storage.counted import (
 )
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library, load_state
+from segmentation.traits import Description
 
 _PLACES = (
     "customers", "events", "orders", "retractions", "day_buckets", "snapshots",
@@ -55,7 +61,7 @@ _PAGE = text(f"""
     FROM ({_NEXT_OF_EACH}) AS everyone ORDER BY customer_id LIMIT :limit
 """)  # noqa: S608 - names of our own
 _OF = "WHERE customer_id = ANY(CAST(:customer_ids AS text[]))"
-_STORED_CUSTOMERS = text(f"SELECT customer_id, profile FROM customers {_OF}")  # noqa: S608 - a constant of our own
+_STORED_CUSTOMERS = text(f"SELECT customer_id, profile, description FROM customers {_OF}")  # noqa: S608 - a constant of our own
 _STORED_ORDERS = text(f"SELECT * FROM orders {_OF}")  # noqa: S608
 _STORED_RETRACTIONS = text(f"SELECT * FROM retractions {_OF}")  # noqa: S608
 _STORED_BUCKETS = text(f"SELECT {', '.join(BUCKET_COLUMNS)} FROM day_buckets {_OF}")  # noqa: S608
@@ -72,6 +78,7 @@ _REMOVE = {
     )
 }
 _REMOVE_CUSTOMERS = tuple(text(f"DELETE FROM {name} {_OF}") for name in ("snapshots", "customers"))  # noqa: S608
+_FIND_OUT_AGAIN = text(f"UPDATE snapshots SET order_traits = NULL {_OF}")  # noqa: S608
 _UNSETTLE = text("""
     -- The ranking no longer covers what is counted: whoever is settling gives up, and the keeper ranks everyone anew.
     UPDATE tier_state SET attempt = attempt + 1, covered = NULL
@@ -113,11 +120,13 @@ class _Kept:
     retractions: set[Retraction] = field(default_factory=set)
     buckets: dict[tuple[CustomerId, date], DayBucket] = field(default_factory=dict)
     snapshots: dict[CustomerId, Snapshot] = field(default_factory=dict)
+    descriptions: dict[CustomerId, Description] = field(default_factory=dict)
+    """Stored with profiles; what is not there is made of the profile."""
 
     def leave_out(self, customer_ids: AbstractSet[CustomerId]) -> None:
         """Forgets some customers."""
         self.retractions = {each for each in self.retractions if each.customer_id not in customer_ids}
-        for by_customer in (self.profiles, self.snapshots):
+        for by_customer in (self.profiles, self.snapshots, self.descriptions):
             for customer_id in by_customer.keys() & customer_ids:
                 del by_customer[customer_id]
         self.orders = {key: state for key, state in self.orders.items() if key.customer_id not in customer_ids}
@@ -190,6 +199,8 @@ class Recount:
             as_of = self._calendar.business_day(instant_of(now)) if self._house.clock == "system" else state.as_of
             if as_of is not None:
                 policy = await self._library.policy(connection, state.policy_version)
+                # What stands of their orders is no longer to be built upon.
+                await connection.execute(_FIND_OUT_AGAIN, {"customer_ids": list(found.touched)})
                 await assess_customers(connection, found.touched - unknown, as_of=as_of, policy=policy, now=now)
             await connection.execute(_UNSETTLED)
             return found.differences
@@ -227,12 +238,15 @@ class Recount:
     async def _assess_again(
         self, connection: AsyncConnection, stored: _Kept, recounted: _Kept
     ) -> list[tuple[Snapshot, Snapshot]]:
-        """Each stored assessment, and what the recounted buckets make of its customer on its own day and policy."""
+        """Each stored assessment, and what all recounted makes of its customer on its own day and policy."""
         buckets: dict[CustomerId, list[tuple[date, DayBucket]]] = {}
         # A bucket that counts nothing any more still says when something may change; both ways are right.
         empty = {place: DayBucket() for place, bucket in stored.buckets.items() if not any(bucket)}
         for (customer_id, day), bucket in (empty | recounted.buckets).items():
             buckets.setdefault(customer_id, []).append((day, bucket))
+        orders: dict[CustomerId, list[OrderState]] = {customer_id: [] for customer_id in recounted.profiles}
+        for key, state in recounted.orders.items():
+            orders[key.customer_id].append(state)
         moments: dict[tuple[date, int], list[CustomerId]] = {}
         for customer_id in recounted.profiles.keys() & stored.snapshots.keys():
             standing = stored.snapshots[customer_id]
@@ -241,7 +255,14 @@ class Recount:
         for (as_of, version), customer_ids in moments.items():
             policy = await self._library.policy(connection, version)
             table = BucketTable.of({each: buckets.get(each, []) for each in customer_ids})
-            again = assessment.assess(metrics.roll(table, as_of), stored.snapshots, policy, now=_WHENEVER)
+            again = assessment.assess(
+                metrics.roll(table, as_of),
+                stored.snapshots,
+                policy,
+                now=_WHENEVER,
+                described={each: traits.describe(recounted.profiles[each]) for each in customer_ids},
+                ordered={each: traits.of_orders(orders[each]) for each in customer_ids},
+            )
             pairs += [(stored.snapshots[each.customer_id], each) for each in again]
         return sorted(pairs, key=lambda pair: pair[0].customer_id)
 
@@ -249,12 +270,13 @@ class Recount:
         await insert_rows(
             connection,
             tables.customers,
-            ("customer_id", "profile"),
+            ("customer_id", "profile", "description"),
             (
-                (each, profile_json(recounted.profiles[each]))
-                for each in sorted(found.customers & recounted.profiles.keys())
+                (each, profile_json(profile), description_json(traits.describe(profile)))
+                for each, profile in sorted(recounted.profiles.items(), key=operator.itemgetter(0))
+                if each in found.customers
             ),
-            then=update_all(tables.customers, ("customer_id", "profile")),
+            then=update_all(tables.customers, ("customer_id", "profile", "description")),
         )
         await _remove(connection, "orders", found.orders - recounted.orders.keys())
         await insert_rows(
@@ -305,7 +327,7 @@ def _kept(state: Counted, known: Iterable[CustomerId]) -> _Kept:
 
 async def _stored(connection: AsyncConnection, customer_ids: Sequence[CustomerId]) -> _Kept:
     asked = {"customer_ids": list(customer_ids)}
-    customers = await connection.execute(_STORED_CUSTOMERS, asked)
+    customers = (await connection.execute(_STORED_CUSTOMERS, asked)).all()
     orders = await connection.execute(_STORED_ORDERS, asked)
     retractions = await connection.execute(_STORED_RETRACTIONS, asked)
     kept = _Kept(
@@ -313,6 +335,9 @@ async def _stored(connection: AsyncConnection, customer_ids: Sequence[CustomerId
         orders={OrderKey(row.customer_id, row.order_id): order_from_row(row) for row in orders},
         retractions={Retraction(row.customer_id, EventKey(row.event_key)) for row in retractions},
         snapshots=await load_snapshots(connection, customer_ids),
+        descriptions={
+            row.customer_id: description_from_json(row.description) for row in customers if row.description is not None
+        },
     )
     for row in await connection.execute(_STORED_BUCKETS, asked):
         day, bucket = bucket_from_row(row)
@@ -325,6 +350,11 @@ def _compare_counts(found: _Found, stored: _Kept, recounted: _Kept) -> None:
     for customer_id in _differing(stored.profiles, recounted.profiles):
         found.customers.add(customer_id)
         tell += _profile_differences(customer_id, stored.profiles.get(customer_id), recounted.profiles.get(customer_id))
+    for customer_id in sorted(stored.descriptions.keys() & recounted.profiles.keys() - found.customers):
+        if stored.descriptions[customer_id] != traits.describe(recounted.profiles[customer_id]):
+            found.customers.add(customer_id)
+            said = "another one", "what the profile says"
+            tell.append(Difference(customer_id, "profile: as decisions look at it", *said))
     for key in _differing(stored.orders, recounted.orders):
         found.orders.add(key)
         rows = [order_row(key, each.orders[key]) if key in each.orders else None for each in (stored, recounted)]
@@ -393,6 +423,8 @@ def _compare_snapshots(found: _Found, standing: Snapshot, again: Snapshot) -> No
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, Struct):
+        return msgspec.json.encode(value).decode()
     return json.dumps(value, default=str) if isinstance(value, tuple) else str(value)
 
 
