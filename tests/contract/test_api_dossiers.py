@@ -454,6 +454,7 @@ async def test_an_explanation_says_what_was_held_against_what(api: Api) -> None:
             {"stage": {"code": "dormant", "name": "dormant"}, "from_day": "2027-05-20", "days": 180},
             {"stage": {"code": "lost", "name": "lost"}, "from_day": "2027-11-21", "days": 365},
         ],
+        "came_back_on": None,
         "moves_on": "2027-01-19",
         "moves_to": {"code": "active", "name": "active"},
         "words": [
@@ -463,6 +464,20 @@ async def test_an_explanation_says_what_was_held_against_what(api: Api) -> None:
             "Without another order it becomes active on 2027-01-19.",
         ],
     }
+    assert explained["value_level"] == {
+        "level": "medium",
+        "contribution": "medium",
+        "potential": "medium",
+        "size": "small",
+        "frequency": "low",
+        "words": [
+            "Contribution is medium and potential medium: the value level is medium.",
+            "Its size is small by revenue over 365 days, its frequency low by orders over 90 days.",
+        ],
+    }
+    grade = explained["grade"]
+    assert (grade["code"], grade["name"], grade["row"], grade["decided_by"]) == ("general", "general", 4, "policy")
+    assert "Row 3 (key) asks for frequency high; it is low." in grade["words"]
     segment = explained["segment"]
     assert (segment["code"], segment["row"], segment["decided_by"]) == ("core", 6, "policy")
     assert [(each["row"], each["holds"]) for each in segment["tried"]] == [
@@ -486,6 +501,8 @@ async def test_an_explanation_speaks_chinese(api: Api) -> None:
     assert "li.wei 人工指定为A 级, 2026-12-01 起失效: Framework contract signed" in words
     assert "若不再下单, 2027-01-19 起变为活跃。" in words
     assert explained["segment"]["name"] == "战略伙伴"
+    assert explained["grade"]["name"] == "重点客户"
+    assert "贡献为高, 潜力为中: 价值级别为高。" in explained["value_level"]["words"]
     assert explained["service_level"]["decided_by"] == "override"
 
 

@@ -59,9 +59,10 @@ def steps(draw: st.DrawFn) -> list[Step]:
 
 
 def told(snapshot: Snapshot) -> Snapshot:
-    """All that an answer says of a customer but when: what is ranked by, its day, and its moment are left out."""
+    """All that an answer says of a customer but when: what it is found by, its day, and its moment are left out."""
     override = snapshot.overridden
-    return structs.replace(snapshot, value=None, as_of=date.min, due_on=date.max, updated_at=NOW, override=override)
+    found_by = {"value": None, "order_traits": None}
+    return structs.replace(snapshot, **found_by, as_of=date.min, due_on=date.max, updated_at=NOW, override=override)
 
 
 async def act(oracle: Oracle, step: Step, worker: Worker, numbers: Iterator[int], now: datetime) -> None:
@@ -129,6 +130,7 @@ async def explained_as_decided(store: Store, customer_id: CustomerId, snapshot: 
     assert (explanation.tier.computed, explanation.tier.effective) == (snapshot.history.computed, snapshot.tier)
     assert explanation.tier.value == snapshot.value
     assert explanation.lifecycle.stage is snapshot.lifecycle
+    assert (explanation.value.level, explanation.grade.code) == (snapshot.facets.value_level, snapshot.facets.grade)
     assert (explanation.segment.code, tuple(explanation.segment.reasons)) == (
         snapshot.segment,
         snapshot.segment_reasons,
@@ -137,7 +139,7 @@ async def explained_as_decided(store: Store, customer_id: CustomerId, snapshot: 
         snapshot.service_level,
         snapshot.service_reasons,
     )
-    for decided in (explanation.segment, explanation.service_level):
+    for decided in (explanation.grade, explanation.segment, explanation.service_level):
         assert [each.holds for each in decided.tried] == [False] * (len(decided.tried) - 1) + [True]
     assert explanation.override == snapshot.overridden
     if explanation.lifecycle.moves:

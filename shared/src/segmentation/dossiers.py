@@ -12,6 +12,7 @@ from segmentation.metrics import Metrics
 from segmentation.overrides import Ending, OverrideRefusal, WantedOverride
 from segmentation.policy import Policy
 from segmentation.tiering import CutOffs
+from segmentation.traits import Description
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Evidence:
     metrics: Metrics
     """Of this customer alone: the columns that decisions need."""
     cutoffs: CutOffs
+    description: Description
 
 
 @dataclass(frozen=True, slots=True)

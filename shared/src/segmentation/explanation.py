@@ -12,11 +12,13 @@ from datetime import date
 from segmentation import assessment, segments
 from segmentation.assessment import Snapshot, Weighed
 from segmentation.fields import CustomerId
-from segmentation.metrics import FAR_FUTURE, Metrics
+from segmentation.metrics import FAR_FUTURE, FAR_PAST, Metrics
 from segmentation.overrides import Override
-from segmentation.policy import Policy, Reason, Tried
-from segmentation.segments import STAGES, Lifecycle, LifecycleRules
+from segmentation.policy import Decisions, Policy, Reason, Tried
+from segmentation.segments import STAGES, Lifecycle, LifecycleRules, Stages
 from segmentation.tiering import Basis, CutOffs, Gaps, Tier
+from segmentation.traits import NO_DESCRIPTION, Description
+from segmentation.worth import LEVELS
 
 
 class DecidedBy(enum.StrEnum):
@@ -53,7 +55,7 @@ class StageBoundary:
     stage: Lifecycle
     opens_on: date
     days: int
-    """Since the last order; for `active`, since the first one."""
+    """Since the last order; for `active`, since the first one, or since it came back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,21 @@ class LifecycleExplained:
     """False where the policy's default stands for it, before there are two order days."""
     boundaries: Sequence[StageBoundary]
     """Empty without an order."""
+    came_back_on: date | None
+    """The last order day after a silence that had made it dormant or lost; None where there was none."""
     moves: tuple[date, Lifecycle] | None
     """The day on which silence alone leads to another stage, and to which; None for never."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueExplained:
+    """The value level: contribution and potential that make it; and the classes by revenue and by orders."""
+
+    level: str
+    contribution: str
+    potential: str
+    size: str
+    frequency: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,8 @@ class Explanation:
     as_of: date
     tier: TierExplained
     lifecycle: LifecycleExplained
+    value: ValueExplained
+    grade: RowExplained
     segment: RowExplained
     service_level: RowExplained
     override: Override | None
@@ -99,7 +116,13 @@ class Explanation:
     policy_version: int
 
 
-def explain(metrics: Metrics, snapshot: Snapshot, policy: Policy, cutoffs: CutOffs) -> Explanation:
+def explain(
+    metrics: Metrics,
+    snapshot: Snapshot,
+    policy: Policy,
+    cutoffs: CutOffs,
+    description: Description = NO_DESCRIPTION,
+) -> Explanation:
     """Explains a snapshot.
 
     Args:
@@ -107,9 +130,10 @@ def explain(metrics: Metrics, snapshot: Snapshot, policy: Policy, cutoffs: CutOf
         snapshot: What stands on that day, by this policy.
         policy: In force.
         cutoffs: As published.
+        description: What the customer's profile says.
     """
     customer_id, as_of = snapshot.customer_id, metrics.as_of
-    weighed = assessment.weigh(metrics, {customer_id: snapshot}, policy)
+    weighed = assessment.weigh(metrics, {customer_id: snapshot}, policy, described={customer_id: description})
     override = weighed.overrides[0]
     counting = override if override is not None and override.counts(as_of) else None
     level, level_reasons = assessment.granted_level(weighed, policy, as_of, 0)
@@ -119,15 +143,25 @@ def explain(metrics: Metrics, snapshot: Snapshot, policy: Policy, cutoffs: CutOf
         as_of=as_of,
         tier=_tier(metrics, weighed, snapshot, policy, cutoffs),
         lifecycle=_lifecycle(metrics, weighed, policy.lifecycle),
-        segment=RowExplained(
-            weighed.segmented.code(0), DecidedBy.POLICY, weighed.segmented.reasons(0), weighed.segmented.tried(0)
-        ),
+        value=_value(weighed),
+        grade=_decided(weighed.graded),
+        segment=_decided(weighed.segmented),
         service_level=RowExplained(
             level, DecidedBy.OVERRIDE if by_person else DecidedBy.POLICY, level_reasons, weighed.granted.tried(0)
         ),
         override=counting,
         policy_version=policy.version,
     )
+
+
+def _decided(decisions: Decisions) -> RowExplained:
+    return RowExplained(decisions.code(0), DecidedBy.POLICY, decisions.reasons(0), decisions.tried(0))
+
+
+def _value(weighed: Weighed) -> ValueExplained:
+    facets, worth = weighed.facets[0], weighed.worth
+    contribution, potential = LEVELS[int(worth.contribution[0])], LEVELS[int(worth.potential[0])]
+    return ValueExplained(facets.value_level, contribution, potential, facets.size, facets.frequency)
 
 
 def _tier(metrics: Metrics, weighed: Weighed, snapshot: Snapshot, policy: Policy, cutoffs: CutOffs) -> TierExplained:
@@ -157,21 +191,23 @@ def _lifecycle(metrics: Metrics, weighed: Weighed, rules: LifecycleRules) -> Lif
     stage = STAGES[int(stages.stage[0])]
     if not metrics.lifetime_orders[0]:
         return LifecycleExplained(
-            stage, None, None, None, int(stages.rhythm[0]), rhythm_is_own=False, boundaries=(), moves=None
+            *(stage, None, None, None, int(stages.rhythm[0])),
+            rhythm_is_own=False,
+            boundaries=(),
+            came_back_on=None,
+            moves=None,
         )
     first, last = int(metrics.first_order_day[0]), int(metrics.last_order_day[0])
+    comeback = int(stages.comeback[0])
+    came_back = comeback > FAR_PAST
+    steady_last = came_back and comeback + rules.won_back_days > first + rules.new_days
+    settled_from = comeback if steady_last else first
     boundaries = [
         # A stage opens on the day after so many days without an order, `active` after so many days at all.
-        StageBoundary(name, date.fromordinal(day), day - (first if name is Lifecycle.ACTIVE else last + 1))
+        StageBoundary(name, date.fromordinal(day), day - (settled_from if name is Lifecycle.ACTIVE else last + 1))
         for name, opens_on in stages.opens_on.items()
         for day in (min(int(opens_on[0]), FAR_FUTURE),)
     ]
-    moves = None
-    for day in sorted(boundary.opens_on for boundary in boundaries if boundary.opens_on.toordinal() > today):
-        then = STAGES[int(segments.stages(replace(metrics, as_of=day), rules).stage[0])]
-        if then is not stage:
-            moves = (day, then)
-            break
     return LifecycleExplained(
         stage=stage,
         first_order_day=date.fromordinal(first),
@@ -180,5 +216,17 @@ def _lifecycle(metrics: Metrics, weighed: Weighed, rules: LifecycleRules) -> Lif
         rhythm_days=int(stages.rhythm[0]),
         rhythm_is_own=int(metrics.order_days[0]) > 1,
         boundaries=boundaries,
-        moves=moves,
+        came_back_on=date.fromordinal(comeback) if came_back else None,
+        moves=_moves(metrics, stages, rules),
     )
+
+
+def _moves(metrics: Metrics, stages: Stages, rules: LifecycleRules) -> tuple[date, Lifecycle] | None:
+    """The next day on which silence alone leads to another stage; not every boundary does."""
+    then, stage = stages, int(stages.stage[0])
+    while int(then.stage[0]) == stage and int(then.changes_on[0]) < FAR_FUTURE:
+        on = date.fromordinal(int(then.changes_on[0]))
+        then = segments.stages(replace(metrics, as_of=on), rules)
+        if int(then.stage[0]) != stage:
+            return on, STAGES[int(then.stage[0])]
+    return None

@@ -13,6 +13,7 @@ from segmentation.metrics import FAR_FUTURE, BucketTable, roll
 from segmentation.overrides import Override
 from segmentation.segments import Lifecycle
 from segmentation.tiering import CutOffs, Standing, Tier
+from segmentation.traits import NO_DESCRIPTION, Description
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = date(2026, 3, 1)
@@ -26,14 +27,16 @@ def explained(
     tier: Tier = Tier.C,
     override: Override | None = None,
     bucket: DayBucket | None = None,
+    description: Description = NO_DESCRIPTION,
 ) -> Explanation:
     """The explanation of a customer who ordered so many days ago."""
     one = bucket or DayBucket(orders=1, gross_revenue=100)
     parsed = policies.parse(policy, version=1)
     rolled = roll(BucketTable.of({A: [(DAY - timedelta(days=ago), one) for ago in days]}), DAY)
     by_hand = {A: override} if override else None
-    (snapshot,) = assess(rolled, {}, parsed, now=NOW, computed={A: tier}, by_hand=by_hand)
-    return explain(rolled, snapshot, parsed, CUTOFFS)
+    described = {A: description}
+    (snapshot,) = assess(rolled, {}, parsed, now=NOW, computed={A: tier}, by_hand=by_hand, described=described)
+    return explain(rolled, snapshot, parsed, CUTOFFS, description)
 
 
 def test_a_rhythm_of_its_own_says_when_silence_moves_it():
@@ -94,3 +97,43 @@ def test_an_override_is_told_apart_from_what_it_stands_over():
     level = explanation.service_level
     assert (level.code, level.decided_by, level.tried[-1].code) == ("vip", DecidedBy.OVERRIDE, "standard")
     assert (explanation.tier.decided_by, explanation.override) == (DecidedBy.RANKING, override)
+
+
+def test_who_came_back_is_active_again_so_long_after_its_return():
+    """Known for long enough anyway: what counts is the order day that ended the silence."""
+    lifecycle = explained(400, 395, 10).lifecycle
+    assert (lifecycle.stage, lifecycle.came_back_on) == (Lifecycle.WON_BACK, DAY - timedelta(days=10))
+    opens = {each.stage: (each.opens_on, each.days) for each in lifecycle.boundaries}
+    assert opens[Lifecycle.ACTIVE] == (DAY + timedelta(days=50), 60)
+    assert lifecycle.moves == (DAY + timedelta(days=50), Lifecycle.ACTIVE)
+
+
+def test_a_newcomer_who_came_back_already_is_won_back_next():
+    """Silent for longer than six rhythms of a week within its first 60 days: no boundary of silence, and yet a move."""
+    lifecycle = explained(55, 54, 1).lifecycle
+    assert (lifecycle.stage, lifecycle.came_back_on) == (Lifecycle.NEW, DAY - timedelta(days=1))
+    assert lifecycle.moves == (DAY + timedelta(days=5), Lifecycle.WON_BACK)
+
+
+def test_the_value_level_and_the_grade_say_what_made_them():
+    explanation = explained(0, tier=Tier.A)
+    value, grade = explanation.value, explanation.grade
+    assert (value.level, value.contribution, value.potential) == ("high", "high", "medium")
+    assert (value.size, value.frequency) == ("small", "low")
+    assert (grade.code, [each.holds for each in grade.tried]) == ("key", [False, True])
+    assert [each.value for each in grade.tried[0].comparisons] == ["high", "small"]
+
+
+def test_conditions_on_what_a_customer_says_of_itself_tell_what_that_is():
+    """All its needs, where a row asks for one of some; and nothing where it said nothing."""
+    when = 'when = { needs = ["green", "smart"], region = ["N"] }'
+    row = f'\n[[segments]]\ncode = "green"\nname = {{ en = "Green", zh = "绿" }}\n{when}\n'
+    policy = DEFAULT_POLICY.replace("\n[[segments]]", f"{row}\n[[segments]]", 1)
+    needy = Description(needs=("safe", "smart", "timely"), region="N")
+    for description, compared in (
+        (needy, [("safe, smart, timely", True), ("N", True)]),
+        (NO_DESCRIPTION, [(None, False), (None, False)]),
+    ):
+        tried = explained(0, policy=policy, description=description).segment.tried[0]
+        assert [(each.value, each.holds) for each in tried.comparisons] == compared
+        assert [each.condition for each in tried.comparisons] == ["green, smart", "N"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation
 
-from segment_api.schemas import AsOf, Moment, OverridePart, Text, VersionsPart
+from segment_api.schemas import AsOf, Moment, NamedPart, OverridePart, Text, VersionsPart
 from segmentation.overrides import LONGEST_AUTHOR, LONGEST_REASON, MOST_AT_ONCE
 from segmentation.tiering import Tier
 
@@ -115,13 +115,6 @@ class OverridesAnswer(BaseModel):
 
 
 # --- history --------------------------------------------------------------------------------------------------------
-
-
-class NamedPart(BaseModel):
-    """A code with its name."""
-
-    code: str = Field(description="Stable code.")
-    name: str = Field(description="Name in the language of `Accept-Language` (en, zh).")
 
 
 class StandingPart(BaseModel):
@@ -241,7 +234,10 @@ class BoundaryPart(BaseModel):
 
     stage: NamedPart
     from_day: date = Field(description="Its first day, if nothing more is ordered.")
-    days: int = Field(description="More than so many days since the last order; for `active`, so many since the first.")
+    days: int = Field(
+        description="More than so many days since the last order; for `active`, so many since "
+        "the first, or since it came back."
+    )
 
 
 class LifecycleExplanation(BaseModel):
@@ -254,6 +250,9 @@ class LifecycleExplanation(BaseModel):
     rhythm_days: int = Field(description="Days between its order days, rounded up, within the policy's bounds.")
     rhythm_is_own: bool = Field(description="False where the policy's default stands for it.")
     boundaries: list[BoundaryPart] = Field(description="Of every stage that time alone leads to.")
+    came_back_on: date | None = Field(
+        description="The last order day after a silence that had made it dormant or lost; null where there was none."
+    )
     moves_on: date | None = Field(description="The day on which silence alone changes the stage; null for never.")
     moves_to: NamedPart | None = Field(description="To which.")
     words: list[str] = Field(description="The same in words.")
@@ -275,6 +274,17 @@ class TriedRow(BaseModel):
     code: str = Field(description="What it decides.")
     holds: bool = Field(description="Whether all of its conditions hold; the first row for which they do decides.")
     conditions: list[ConditionPart] = Field(description="Empty for a row that holds for everyone.")
+
+
+class ValueExplanation(BaseModel):
+    """The value level, and what makes it."""
+
+    level: str = Field(description="high, medium or low: the contribution, a level up or down by the potential.")
+    contribution: str = Field(description="high, medium or low, by the tier; a level lower where it brings a loss.")
+    potential: str = Field(description="high, medium or low: what the next 90 days promise, beside an average quarter.")
+    size: str = Field(description="large, medium or small, by net revenue over 365 days.")
+    frequency: str = Field(description="high, medium or low, by orders over 90 days.")
+    words: list[str] = Field(description="The same in words.")
 
 
 class RowExplanation(BaseModel):
@@ -325,9 +335,37 @@ class ExplanationAnswer(BaseModel):
                     "boundaries": [
                         {"stage": {"code": "at_risk", "name": "at risk"}, "from_day": "2026-12-12", "days": 21}
                     ],
+                    "came_back_on": None,
                     "moves_on": "2026-12-12",
                     "moves_to": {"code": "at_risk", "name": "at risk"},
                     "words": ["Without another order it becomes at risk on 2026-12-12."],
+                },
+                "value_level": {
+                    "level": "medium",
+                    "contribution": "medium",
+                    "potential": "medium",
+                    "size": "small",
+                    "frequency": "high",
+                    "words": ["Contribution is medium and potential medium: the value level is medium."],
+                },
+                "grade": {
+                    "code": "key",
+                    "name": "key",
+                    "decided_by": "policy",
+                    "row": 3,
+                    "tried": [
+                        {
+                            "row": 3,
+                            "code": "key",
+                            "holds": True,
+                            "conditions": [
+                                {"fact": "value_level", "value": "medium", "condition": "medium", "holds": True},
+                                {"fact": "frequency", "value": "high", "condition": "high", "holds": True},
+                            ],
+                        }
+                    ],
+                    "reasons": ["value level medium", "frequency high"],
+                    "words": ["Row 3 of the grades decides: value level medium, frequency high."],
                 },
                 "segment": {
                     "code": "core",
@@ -372,6 +410,8 @@ class ExplanationAnswer(BaseModel):
     as_of: AsOf
     tier: TierExplanation
     lifecycle: LifecycleExplanation
+    value_level: ValueExplanation
+    grade: RowExplanation = Field(description="The customer grade: strategic, key or general.")
     segment: RowExplanation
     service_level: RowExplanation
     override: OverridePart | None = Field(description="What a person decided over the rules, while it counts.")

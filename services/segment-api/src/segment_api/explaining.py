@@ -8,12 +8,20 @@ from segment_api.presenting import present_override
 from segmentation.assessment import Snapshot
 from segmentation.chronicle import EntryKind, HistoryEntry
 from segmentation.dossiers import History
-from segmentation.explanation import DecidedBy, Explanation, LifecycleExplained, RowExplained, TierExplained
+from segmentation.explanation import (
+    DecidedBy,
+    Explanation,
+    LifecycleExplained,
+    RowExplained,
+    TierExplained,
+    ValueExplained,
+)
 from segmentation.money import format_minor
 from segmentation.overrides import Override
-from segmentation.policy import Named, Policy, Tried
+from segmentation.policy import GRADES, Named, Policy, Tried
 from segmentation.segments import Lifecycle
 from segmentation.tiering import Basis, Gap, Standing, Tier
+from segmentation.worth import LEVELS, SIZES
 
 _STAGES: Final[Mapping[str, Mapping[Lifecycle, str]]] = {
     "en": {stage: stage.replace("_", " ") for stage in Lifecycle},
@@ -24,6 +32,7 @@ _STAGES: Final[Mapping[str, Mapping[Lifecycle, str]]] = {
         Lifecycle.AT_RISK: "流失风险",
         Lifecycle.DORMANT: "沉默",
         Lifecycle.LOST: "已流失",
+        Lifecycle.WON_BACK: "已赢回",
     },
 }
 _BASES: Final[Mapping[str, Mapping[Basis, str]]] = {
@@ -39,7 +48,22 @@ _TIERS: Final[Mapping[str, Mapping[Tier, str]]] = {
     "zh": {tier: "未评级" if tier is Tier.UNRATED else f"{tier} 级" for tier in Tier},
 }
 _UNITS: Final = {"en": {"orders": "orders"}, "zh": {"orders": "单"}}
-_TABLES: Final = {"en": {"segment": "segments", "level": "grants"}, "zh": {"segment": "客户群", "level": "服务等级"}}
+_LEVELS: Final[Mapping[str, Mapping[str, str]]] = {
+    "en": {level: level for level in LEVELS},
+    "zh": dict(zip(LEVELS, ("高", "中", "低"), strict=True)),
+}
+_SIZES: Final[Mapping[str, Mapping[str, str]]] = {
+    "en": {size: size for size in SIZES},
+    "zh": dict(zip(SIZES, ("大型", "中型", "小型"), strict=True)),
+}
+_GRADES: Final[Mapping[str, Named]] = {
+    code: Named(code, {"en": code, "zh": chinese})
+    for code, chinese in zip(GRADES, ("战略客户", "重点客户", "一般客户"), strict=True)
+}
+_TABLES: Final = {
+    "en": {"grade": "grades", "segment": "segments", "level": "grants"},
+    "zh": {"grade": "客户级别", "segment": "客户群", "level": "服务等级"},
+}
 _NONE: Final = {"en": "none", "zh": "无"}
 _SENTENCES: Final[Mapping[str, Mapping[str, str]]] = {
     "en": {
@@ -55,9 +79,12 @@ _SENTENCES: Final[Mapping[str, Mapping[str, str]]] = {
         "silent": "Its last order is of {day}, {days} days ago.",
         "own_rhythm": "It orders every {days} days.",
         "default_rhythm": "It has no rhythm of its own yet; {days} days are assumed.",
+        "came_back": "It came back on {day}, after a silence that had made it dormant or lost.",
         "stage": "So it is {stage}.",
         "moves": "Without another order it becomes {stage} on {day}.",
         "stays": "Without another order it stays so.",
+        "worth": "Contribution is {contribution} and potential {potential}: the value level is {level}.",
+        "classes": "Its size is {size} by revenue over 365 days, its frequency {frequency} by orders over 90 days.",
         "decides": "Row {row} of the {table} decides: {reasons}.",
         "kept": "Row {row} ({name}) asks for {fact} {condition}; it is {value}.",
         "level_by_hand": "{author} set it by hand, until {day}: {reason}",
@@ -75,9 +102,12 @@ _SENTENCES: Final[Mapping[str, Mapping[str, str]]] = {
         "silent": "最近一次下单在 {day}, 距今 {days} 天。",
         "own_rhythm": "平均每 {days} 天下单一次。",
         "default_rhythm": "尚无自己的下单节奏; 按 {days} 天计。",
+        "came_back": "曾沉默或流失, {day} 重新下单。",
         "stage": "因此为{stage}。",
         "moves": "若不再下单, {day} 起变为{stage}。",
         "stays": "若不再下单, 保持不变。",
+        "worth": "贡献为{contribution}, 潜力为{potential}: 价值级别为{level}。",
+        "classes": "按近 365 天收入规模为{size}, 按近 90 天订单频次为{frequency}。",
         "decides": "{table}表第 {row} 行决定: {reasons}。",
         "kept": "第 {row} 行 ({name}) 要求 {fact} {condition}; 实际为 {value}。",
         "level_by_hand": "{author} 人工指定, {day} 起失效: {reason}",
@@ -101,8 +131,8 @@ class _Voice:
         unit = _UNITS[self.language].get(self.unit, self.unit)
         return self._sentences[sentence].format(unit=unit, **parts)
 
-    def stage(self, stage: Lifecycle) -> dossier_schemas.NamedPart:
-        return dossier_schemas.NamedPart(code=stage, name=_STAGES[self.language][stage])
+    def stage(self, stage: Lifecycle) -> schemas.NamedPart:
+        return schemas.NamedPart(code=stage, name=_STAGES[self.language][stage])
 
 
 def present_explanation(
@@ -116,6 +146,8 @@ def present_explanation(
         as_of=explanation.as_of,
         tier=_tier(explanation.tier, override, voice),
         lifecycle=_lifecycle(explanation.lifecycle, voice),
+        value_level=_value(explanation.value, voice),
+        grade=_row(explanation.grade, _GRADES, "grade", override, voice),
         segment=_row(explanation.segment, policy.segments, "segment", override, voice),
         service_level=_row(explanation.service_level, policy.service_levels, "level", override, voice),
         override=present_override(override),
@@ -195,6 +227,7 @@ def _lifecycle(lifecycle: LifecycleExplained, voice: _Voice) -> dossier_schemas.
         words = [
             voice.say("silent", day=lifecycle.last_order_day, days=lifecycle.recency_days),
             voice.say(rhythm, days=lifecycle.rhythm_days),
+            *([voice.say("came_back", day=lifecycle.came_back_on)] if lifecycle.stage is Lifecycle.WON_BACK else []),
             voice.say("stage", stage=stage.name),
             voice.say("stays")
             if moves_to is None
@@ -211,9 +244,30 @@ def _lifecycle(lifecycle: LifecycleExplained, voice: _Voice) -> dossier_schemas.
             dossier_schemas.BoundaryPart(stage=voice.stage(each.stage), from_day=each.opens_on, days=each.days)
             for each in lifecycle.boundaries
         ],
+        came_back_on=lifecycle.came_back_on,
         moves_on=moves_on,
         moves_to=None if moves_to is None else voice.stage(moves_to),
         words=words,
+    )
+
+
+def _value(value: ValueExplained, voice: _Voice) -> dossier_schemas.ValueExplanation:
+    levels, sizes = _LEVELS[voice.language], _SIZES[voice.language]
+    return dossier_schemas.ValueExplanation(
+        level=value.level,
+        contribution=value.contribution,
+        potential=value.potential,
+        size=value.size,
+        frequency=value.frequency,
+        words=[
+            voice.say(
+                "worth",
+                contribution=levels[value.contribution],
+                potential=levels[value.potential],
+                level=levels[value.level],
+            ),
+            voice.say("classes", size=sizes[value.size], frequency=levels[value.frequency]),
+        ],
     )
 
 
@@ -308,7 +362,7 @@ def _stood(snapshot: Snapshot, policy: Policy, language: str) -> dossier_schemas
     return dossier_schemas.StandingPart(
         value_tier=snapshot.tier,
         computed_tier=snapshot.history.computed,
-        lifecycle=dossier_schemas.NamedPart(code=snapshot.lifecycle, name=_STAGES[language][snapshot.lifecycle]),
-        segment=dossier_schemas.NamedPart(code=segment.code, name=segment.name(language)),
-        service_level=dossier_schemas.NamedPart(code=level.code, name=level.name(language)),
+        lifecycle=schemas.NamedPart(code=snapshot.lifecycle, name=_STAGES[language][snapshot.lifecycle]),
+        segment=schemas.NamedPart(code=segment.code, name=segment.name(language)),
+        service_level=schemas.NamedPart(code=level.code, name=level.name(language)),
     )

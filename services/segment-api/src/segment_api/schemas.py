@@ -78,7 +78,7 @@ class RiskPart(BaseModel):
 
 
 class NamedPart(BaseModel):
-    """Something of the policy's, with a name in the language asked for."""
+    """A code with its name in the language asked for."""
 
     code: str = Field(description="Stable code.")
     name: str = Field(description="Name in the language of `Accept-Language` (en, zh).")

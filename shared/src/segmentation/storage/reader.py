@@ -38,6 +38,7 @@ from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library
 from segmentation.storage.workers import LIVES, load_workers
 from segmentation.tiering import TIERS, CutOffs, Standing, Tier
+from segmentation.traits import NO_DESCRIPTION
 
 FULL_SNAPSHOT_COLUMNS = "id, attempt, requested_at, begun_at, done_at, customers"
 _FULL_SNAPSHOTS = text(
@@ -209,10 +210,12 @@ class PostgresReader:
             if answer is None:
                 return None
             rolled = metrics.roll(await load_decision_columns(connection, [customer_id]), answer.as_of)
+            described = await load_descriptions(connection, [customer_id])
             row = (await connection.execute(_TIERS)).one_or_none()
         cutoffs = _cutoffs(row.overview) if row is not None else {}
         last = {tier: standing and Standing(*standing) for tier, standing in cutoffs.items()}
-        return Evidence(answer, rolled, CutOffs(last.get(Tier.A), last.get(Tier.B)))
+        description = described.get(customer_id, NO_DESCRIPTION)
+        return Evidence(answer, rolled, CutOffs(last.get(Tier.A), last.get(Tier.B)), description)
 
     async def figures(self, customer_id: CustomerId, *, now: datetime) -> tuple[date, Metrics] | None:
         async with self._reading() as connection:

@@ -47,7 +47,7 @@ async def read_explanation(
         raise unknown(customer_id)
     answer = evidence.answer
     return explaining.present_explanation(
-        explain(evidence.metrics, answer.snapshot, answer.policy, evidence.cutoffs),
+        explain(evidence.metrics, answer.snapshot, answer.policy, evidence.cutoffs, evidence.description),
         answer.policy,
         language,
         currency=context.house.base_currency,
