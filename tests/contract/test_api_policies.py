@@ -227,6 +227,17 @@ async def test_activating_does_what_the_dry_run_said(api: Api, old: str, new: st
     assert [dispatch["a_orders_a_day_before"], dispatch["a_orders_a_day_after"]] == [each / 30 for each in a_orders]
 
 
+async def test_a_dry_run_moves_nobody_whom_a_person_holds(api: Api) -> None:
+    """By tier and by level: the one who would be promoted, and the one who would be given more."""
+    await fed(api)
+    await settle(api.store, now=api.clock.now)
+    until: dict[str, Any] = {"reason": "agreed", "author": "li", "expires_on": "2026-12-31"}
+    for customer_id, order in (("b", {"service_level": "standard"}), ("c", {"tier": "A"})):
+        await ask(api, "PUT", f"/customers/{customer_id}/override", **(until | order))
+    run = await ask(api, "POST", "/policies/dry-run", source=EVERYONE_VIP)
+    assert (run["moves"]["service_level"], run["moves"]["tier"], run["moved_customers"]) == ([], [], 0)
+
+
 async def test_a_dry_run_of_what_is_in_force_moves_nobody(api: Api) -> None:
     """Whatever has come due meanwhile is no doing of the policy."""
     await fed(api)

@@ -22,6 +22,7 @@ from segmentation.storage import overriding
 from segmentation.storage.assessed import assess_customers
 from segmentation.storage.engine import create_engine
 from segmentation.tiering import Tier
+from segmentation.traits import OrderTraits
 
 Make = Callable[..., Awaitable[Store]]
 TODAY = NOW.date()
@@ -214,6 +215,25 @@ async def test_what_an_answer_is_found_by_makes_no_entry(engine: AsyncEngine) ->
     assert traits.services == {"x": 1}
     (after,) = await store.rows("SELECT count(*) AS entries FROM history")
     assert after == before
+
+
+async def test_who_was_assessed_before_an_upgrade_is_answered_with_all_that_decides_now(engine: AsyncEngine) -> None:
+    """Nobody was written for it; whatever happens next to a customer completes it, a person's order too."""
+    store = await in_postgres(engine, Setting(clock="system"))
+    await Worker(store).read([order_of("big", "99"), order_of("small", "1")])
+    await settle(store)
+    stood = {each: snapshot.facets for each, snapshot in (await store.snapshots()).items()}
+    assert await store.rows(
+        "UPDATE snapshots SET grade = NULL, value_level = NULL, additions = NULL, order_traits = NULL RETURNING 1"
+    )
+    answers = await store._reader.answers([BIG, SMALL], now=NOW)
+    assert {each: answer.snapshot.facets for each, answer in answers.known.items()} == stood
+    evidence = await store._reader.evidence(BIG, now=NOW)
+    assert evidence is not None
+    assert evidence.answer.snapshot.facets.grade == "key"
+    await store.overrides.set_overrides({SMALL: wanted(None, "vip")}, now=NOW)
+    snapshot = (await store.snapshots())[SMALL]
+    assert (snapshot.facets, snapshot.order_traits) == (stood[SMALL], OrderTraits())
 
 
 async def test_entries_from_before_facets_were_kept_stay_readable(engine: AsyncEngine) -> None:
