@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import httpx
 import pytest
@@ -20,9 +20,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.builders import an_order, as_message
-from tests.support.kafka import new_topics, produce, produce_in_transaction, spread
+from tests.support.kafka import new_topics, produce, produce_in_transaction
 from tests.support.ledgers import DEFAULT_POLICY
 from tests.support.oracle import Message
+from tests.support.streams import PARTITIONS, deliver
 from tests.support.workers import HOUSE, ROOT, Site, WorkerProcess, command, eventually
 
 from ingest_worker import consumer as consuming
@@ -41,17 +42,11 @@ from segmentation.storage.engine import create_engine, transaction
 from segmentation.storage.foundation import activate_policy, open_house
 from segmentation.storage.ledger import PostgresLedger
 
-PARTITIONS: Final = 4
-
 
 def orders(count: int, *, first: int = 0) -> list[Message]:
     return [
         as_message(an_order(event_id=f"e-{number}", order_id=f"O-{number}")) for number in range(first, first + count)
     ]
-
-
-async def deliver(site: Site, kafka: EmbeddedKafka, messages: list[Message]) -> None:
-    await produce(kafka.bootstrap_servers, spread(messages, [site.settings["TOPIC_ORDERS"]], PARTITIONS))
 
 
 class Endpoint:

@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -22,8 +22,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.builders import a_complaint, an_order, as_message
 from tests.support.kafka import new_topics, produce, spread
-from tests.support.ledgers import DEFAULT_POLICY, expected, judged, state_of
-from tests.support.oracle import Message, Oracle, Setting
+from tests.support.ledgers import DEFAULT_POLICY, state_of
+from tests.support.oracle import Message
+from tests.support.streams import PARTITIONS, deliver, require_exactly
 from tests.support.workers import HOUSE, ROOT, Site, WorkerProcess, command
 
 from ingest_worker import commands
@@ -34,8 +35,6 @@ from segmentation.outcomes import Partition
 from segmentation.settings import HouseSettings
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine, transaction
-
-PARTITIONS: Final = 4
 
 
 def orders(count: int, *, first: int = 0) -> list[Message]:
@@ -51,20 +50,6 @@ def orders(count: int, *, first: int = 0) -> list[Message]:
         )
         for number in range(first, first + count)
     ]
-
-
-async def deliver(site: Site, kafka: EmbeddedKafka, messages: Sequence[Message]) -> None:
-    """Produces on all partitions of the topic of orders."""
-    await produce(kafka.bootstrap_servers, spread(messages, [site.settings["TOPIC_ORDERS"]], PARTITIONS))
-
-
-async def require_exactly(site: Site, messages: Sequence[Message]) -> None:
-    """Waits until all is in, and holds everything against the oracle: nothing lost, nothing counted twice."""
-    oracle = Oracle(Setting(HOUSE.base_currency, HOUSE.time_zone, HOUSE.clock))
-    status = await site.is_in(len(messages))
-    _, counts = judged(oracle, messages)
-    assert {outcome.value: number for outcome, number in status.events.items()} == counts
-    assert await state_of(site.store) == expected(oracle)
 
 
 async def partition_rows(engine: AsyncEngine) -> list[Any]:

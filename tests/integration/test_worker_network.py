@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +16,10 @@ from chaos.network import BOTH, Direction, Link
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.builders import an_order, as_message
-from tests.support.kafka import new_topics, produce, spread
-from tests.support.ledgers import expected, judged, state_of
-from tests.support.oracle import Message, Oracle, Setting
+from tests.support.kafka import new_topics
+from tests.support.oracle import Message
 from tests.support.servers import migrated_server
+from tests.support.streams import PARTITIONS, deliver, require_exactly
 from tests.support.workers import HOUSE, Site, WorkerProcess, eventually
 
 from ingest_worker import wiring
@@ -31,7 +31,6 @@ from segmentation.storage import engine as engines
 from segmentation.storage.engine import create_engine, transaction
 from segmentation.storage.ledger import PostgresLedger
 
-PARTITIONS: Final = 4
 _MEGABYTE: Final = 1024 * 1024
 
 
@@ -50,19 +49,6 @@ def orders(count: int, *, first: int = 0, long: bool = False) -> list[Message]:
         )
         for number in range(first, first + count)
     ]
-
-
-async def deliver(site: Site, kafka: EmbeddedKafka, messages: Sequence[Message]) -> None:
-    await produce(kafka.bootstrap_servers, spread(messages, [site.settings["TOPIC_ORDERS"]], PARTITIONS))
-
-
-async def require_exactly(site: Site, messages: Sequence[Message]) -> None:
-    """Waits until all is in, and holds everything against the oracle: nothing lost, nothing counted twice."""
-    oracle = Oracle(Setting(HOUSE.base_currency, HOUSE.time_zone, HOUSE.clock))
-    status = await site.is_in(len(messages))
-    _, counts = judged(oracle, messages)
-    assert {outcome.value: number for outcome, number in status.events.items()} == counts
-    assert await state_of(site.store) == expected(oracle)
 
 
 async def waits(site: Site, worker: WorkerProcess) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import pytest
 from tests.support.builders import an_order, as_message
 from tests.support.kafka import produce
-from tests.support.ledgers import expected, judged, state_of
-from tests.support.oracle import Message, Oracle, Setting
-from tests.support.workers import HOUSE, Site, WorkerProcess, command
+from tests.support.oracle import Message
+from tests.support.streams import require_exactly
+from tests.support.workers import Site, WorkerProcess, command
 
 from local_stack.kafka import EmbeddedKafka
 from segmentation.ledger import PartitionStatus
@@ -54,15 +53,6 @@ async def has_said(site: Site, worker: WorkerProcess, event: str) -> None:
         return bool(worker.said(event))
 
     await site.eventually(check, f"{event} in the log")
-
-
-async def require_exactly(site: Site, messages: Sequence[Message]) -> None:
-    """Waits until all is in, and holds everything against the oracle: nothing lost, nothing counted twice."""
-    oracle = Oracle(Setting(HOUSE.base_currency, HOUSE.time_zone, HOUSE.clock))
-    status = await site.is_in(len(messages))
-    _, counts = judged(oracle, messages)
-    assert {outcome.value: number for outcome, number in status.events.items()} == counts
-    assert await state_of(site.store) == expected(oracle)
 
 
 @pytest.mark.parametrize("batch_messages", ["7", "2000"])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -16,16 +15,14 @@ from tests.support.api import client_of
 from tests.support.builders import an_order, as_message
 from tests.support.follower import Follower, Read, compacted
 from tests.support.histories import NOW
-from tests.support.kafka import produce, spread
 from tests.support.oracle import Message, Setting
+from tests.support.streams import PARTITIONS, deliver
 from tests.support.workers import HOUSE, Site, command
 
 from local_stack.kafka import EmbeddedKafka
 from segmentation.storage.engine import transaction
 
 pytestmark = pytest.mark.kafka
-
-PARTITIONS: Final = 4
 
 
 class Followed:
@@ -82,10 +79,6 @@ def orders(customers: int, *, first: int = 0, amount: int = 10) -> list[Message]
         )
         for number in range(first, first + customers)
     ]
-
-
-async def deliver(site: Site, kafka: EmbeddedKafka, messages: Sequence[Message]) -> None:
-    await produce(kafka.bootstrap_servers, spread(messages, [site.settings["TOPIC_ORDERS"]], PARTITIONS))
 
 
 async def answers(site: Site, engine: AsyncEngine) -> dict[str, dict[str, str]]:
