@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from segment_api import schemas
+from segment_api import ingest_schemas, policy_schemas, schemas
 from segmentation import services
 from segmentation.dry_run import DryRun
 from segmentation.fields import CustomerId
@@ -185,14 +185,14 @@ def present_tiers(overview: TierOverview, decimals: int) -> schemas.TiersAnswer:
     )
 
 
-def present_status(status: IngestStatus, clock: str) -> schemas.IngestAnswer:
+def present_status(status: IngestStatus, clock: str) -> ingest_schemas.IngestAnswer:
     """How ingestion stands."""
-    return schemas.IngestAnswer(
+    return ingest_schemas.IngestAnswer(
         clock=clock,
         as_of=status.as_of,
         lag=sum(each.lag for each in status.partitions),
         partitions=[
-            schemas.PartitionAnswer(
+            ingest_schemas.PartitionAnswer(
                 topic=each.partition.topic,
                 partition=each.partition.number,
                 next_offset=each.next_offset or 0,
@@ -204,25 +204,25 @@ def present_status(status: IngestStatus, clock: str) -> schemas.IngestAnswer:
             for each in status.partitions
         ],
         workers=[
-            schemas.WorkerAnswer(
+            ingest_schemas.WorkerAnswer(
                 worker=each.worker,
                 started_at=each.started_at,
                 seen_at=each.seen_at,
-                waiting_for=[schemas.WaitAnswer.model_validate(wait) for wait in each.waiting_for],
+                waiting_for=[ingest_schemas.WaitAnswer.model_validate(wait) for wait in each.waiting_for],
             )
             for each in status.workers
         ],
-        events=schemas.EventCounts(**{outcome.value: count for outcome, count in status.events.items()}),
+        events=ingest_schemas.EventCounts(**{outcome.value: count for outcome, count in status.events.items()}),
         customers=status.customers,
-        tiers=schemas.TiersFreshness(as_of=status.tiers_as_of, current=status.tiers_current),
+        tiers=ingest_schemas.TiersFreshness(as_of=status.tiers_as_of, current=status.tiers_current),
         last_applied_at=status.last_applied_at,
         events_known_since=status.events_known_since,
     )
 
 
-def present_full_snapshot(snapshot: FullSnapshot) -> schemas.FullSnapshotAnswer:
+def present_full_snapshot(snapshot: FullSnapshot) -> ingest_schemas.FullSnapshotAnswer:
     """How far a full snapshot is."""
-    return schemas.FullSnapshotAnswer(
+    return ingest_schemas.FullSnapshotAnswer(
         snapshot_id=snapshot.name if snapshot.attempt else None,
         requested_at=snapshot.requested_at,
         begun_at=snapshot.begun_at,
@@ -231,11 +231,11 @@ def present_full_snapshot(snapshot: FullSnapshot) -> schemas.FullSnapshotAnswer:
     )
 
 
-def _present_halt(status: PartitionStatus) -> schemas.HaltAnswer | None:
+def _present_halt(status: PartitionStatus) -> ingest_schemas.HaltAnswer | None:
     halt, (topic, number) = status.halt, status.partition
     if halt is None:
         return None
-    return schemas.HaltAnswer(
+    return ingest_schemas.HaltAnswer(
         at=halt.at,
         offset=halt.offset,
         detail=f"{halt.sentence[:1].upper()}{halt.sentence[1:]}.",
@@ -245,19 +245,19 @@ def _present_halt(status: PartitionStatus) -> schemas.HaltAnswer | None:
     )
 
 
-def present_dead_letter(letter: DeadLetter) -> schemas.DeadLetterAnswer:
+def present_dead_letter(letter: DeadLetter) -> ingest_schemas.DeadLetterAnswer:
     """A rejected message, without its bytes."""
-    return schemas.DeadLetterAnswer(**_letter_fields(letter))
+    return ingest_schemas.DeadLetterAnswer(**_letter_fields(letter))
 
 
-def present_dead_letter_detail(letter: DeadLetter) -> schemas.DeadLetterDetail:
+def present_dead_letter_detail(letter: DeadLetter) -> ingest_schemas.DeadLetterDetail:
     """A rejected message with its bytes."""
     value = letter.value
     try:
         text = None if value is None else value.decode()
     except UnicodeDecodeError:
         text = None
-    return schemas.DeadLetterDetail(
+    return ingest_schemas.DeadLetterDetail(
         **_letter_fields(letter),
         value_base64=None if value is None else base64.b64encode(value).decode(),
         value_text=text,
@@ -265,15 +265,15 @@ def present_dead_letter_detail(letter: DeadLetter) -> schemas.DeadLetterDetail:
     )
 
 
-def present_event(fate: EventFate) -> schemas.EventAnswer:
+def present_event(fate: EventFate) -> ingest_schemas.EventAnswer:
     """What became of an event id."""
     applied = fate.applied
-    return schemas.EventAnswer(
+    return ingest_schemas.EventAnswer(
         event_id=fate.event_id,
         outcome=Outcome.APPLIED if applied else Outcome.REJECTED,
         applied=None
         if applied is None
-        else schemas.AppliedPart(
+        else ingest_schemas.AppliedPart(
             type=applied.type,
             customer_id=applied.customer_id,
             business_day=applied.business_day,
@@ -288,12 +288,12 @@ def present_event(fate: EventFate) -> schemas.EventAnswer:
     )
 
 
-def present_totals(first: date, last: date, totals: Iterable[DayTotal]) -> schemas.TotalsAnswer:
+def present_totals(first: date, last: date, totals: Iterable[DayTotal]) -> ingest_schemas.TotalsAnswer:
     """What was applied, in the currencies given."""
-    return schemas.TotalsAnswer(
+    return ingest_schemas.TotalsAnswer(
         **{"from": first, "to": last},
         totals=[
-            schemas.TotalPart(
+            ingest_schemas.TotalPart(
                 business_day=total.business_day,
                 type=total.type,
                 currency=total.currency,
@@ -311,9 +311,9 @@ def _money(amount: Decimal, currency: str) -> str:
     return format_minor(numerator * 10**decimals // denominator, decimals)
 
 
-def present_replay(replay: Replay) -> schemas.ReplayAnswer:
+def present_replay(replay: Replay) -> ingest_schemas.ReplayAnswer:
     """What a replay made of a rejected message."""
-    return schemas.ReplayAnswer(
+    return ingest_schemas.ReplayAnswer(
         id=replay.letter_id,
         outcome=replay.outcome,
         reason=replay.reject.reason if replay.reject else None,
@@ -338,14 +338,14 @@ def _letter_fields(letter: DeadLetter) -> dict[str, object]:
     }
 
 
-def present_policy(version: PolicyVersion) -> schemas.PolicyAnswer:
+def present_policy(version: PolicyVersion) -> policy_schemas.PolicyAnswer:
     """A version of the policy, without its text."""
-    return schemas.PolicyAnswer(**_version_fields(version))
+    return policy_schemas.PolicyAnswer(**_version_fields(version))
 
 
-def present_policy_detail(version: PolicyVersion) -> schemas.PolicyDetail:
+def present_policy_detail(version: PolicyVersion) -> policy_schemas.PolicyDetail:
     """A version of the policy with its text."""
-    return schemas.PolicyDetail(**_version_fields(version), source=version.source)
+    return policy_schemas.PolicyDetail(**_version_fields(version), source=version.source)
 
 
 def _version_fields(version: PolicyVersion) -> dict[str, Any]:
@@ -361,9 +361,9 @@ def _version_fields(version: PolicyVersion) -> dict[str, Any]:
     }
 
 
-def present_activation(activation: Activation) -> schemas.ActivationAnswer:
+def present_activation(activation: Activation) -> policy_schemas.ActivationAnswer:
     """That a version was put in force, or is to be."""
-    return schemas.ActivationAnswer(
+    return policy_schemas.ActivationAnswer(
         version=activation.version,
         on=activation.on,
         author=activation.author,
@@ -375,20 +375,22 @@ def present_activation(activation: Activation) -> schemas.ActivationAnswer:
     )
 
 
-def present_policies(versions: Sequence[PolicyVersion], activations: Sequence[Activation]) -> schemas.PoliciesAnswer:
+def present_policies(
+    versions: Sequence[PolicyVersion], activations: Sequence[Activation]
+) -> policy_schemas.PoliciesAnswer:
     """All versions of the policy."""
     active = [each.version for each in versions if each.state is PolicyState.ACTIVE]
-    return schemas.PoliciesAnswer(
+    return policy_schemas.PoliciesAnswer(
         active=active[0] if active else None,
         policies=[present_policy(each) for each in versions],
         activations=[present_activation(each) for each in activations],
     )
 
 
-def present_dry_run(run: DryRun, decimals: int) -> schemas.DryRunAnswer:
+def present_dry_run(run: DryRun, decimals: int) -> policy_schemas.DryRunAnswer:
     """What a policy would do."""
     before, after = run.a_orders_a_day
-    return schemas.DryRunAnswer(
+    return policy_schemas.DryRunAnswer(
         as_of=run.as_of,
         policy_version=run.policy_version,
         policy_name=run.policy_name,
@@ -400,7 +402,7 @@ def present_dry_run(run: DryRun, decimals: int) -> schemas.DryRunAnswer:
         moved_net_revenue=format_minor(run.moved_net_revenue, decimals),
         moves={
             aspect: [
-                schemas.MoveAnswer(
+                policy_schemas.MoveAnswer(
                     before=move.before,
                     after=move.after,
                     customers=move.customers,
@@ -411,5 +413,5 @@ def present_dry_run(run: DryRun, decimals: int) -> schemas.DryRunAnswer:
             ]
             for aspect, moves in run.moves.items()
         },
-        dispatch=schemas.DispatchForecast(a_orders_a_day_before=before, a_orders_a_day_after=after),
+        dispatch=policy_schemas.DispatchForecast(a_orders_a_day_before=before, a_orders_a_day_after=after),
     )

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
 
-def _example(example: Any) -> ConfigDict:  # noqa: ANN401 - any JSON value
-    return ConfigDict(json_schema_extra={"example": example})
+def example(answer: Any) -> ConfigDict:  # noqa: ANN401 - any JSON value
+    """The configuration of a model that shows an example in the document."""
+    return ConfigDict(json_schema_extra={"example": answer})
 
 
 def _utc_text(moment: datetime) -> str:
@@ -218,7 +219,7 @@ _SEGMENT_EXAMPLE = {
 class SegmentAnswer(BaseModel):
     """Where a customer stands, and what to do for it."""
 
-    model_config = _example(_SEGMENT_EXAMPLE)
+    model_config = example(_SEGMENT_EXAMPLE)
 
     customer_id: str
     as_of: AsOf
@@ -292,7 +293,7 @@ _WINDOW_EXAMPLE = {
 class MetricsAnswer(BaseModel):
     """A customer's rolling figures."""
 
-    model_config = _example(
+    model_config = example(
         {
             "customer_id": "C-1042",
             "as_of": "2026-11-22",
@@ -317,7 +318,7 @@ class MetricsAnswer(BaseModel):
 class SegmentsQuestion(BaseModel):
     """Whose segments are wanted."""
 
-    model_config = _example({"customer_ids": ["C-1042", "nobody"]})
+    model_config = example({"customer_ids": ["C-1042", "nobody"]})
 
     customer_ids: list[Text] = Field(max_length=10_000, description="Up to 10,000 customer ids.")
 
@@ -332,7 +333,7 @@ class UnknownCustomer(BaseModel):
 class SegmentsAnswer(BaseModel):
     """Where many customers stand."""
 
-    model_config = _example(
+    model_config = example(
         {
             "as_of": "2026-11-22",
             "customers": [_SEGMENT_EXAMPLE],
@@ -376,7 +377,7 @@ class ParetoPoint(BaseModel):
 class TiersAnswer(BaseModel):
     """The ranking of everyone, as last settled."""
 
-    model_config = _example(
+    model_config = example(
         {
             "as_of": "2026-11-22",
             "basis": "net_revenue",
@@ -398,464 +399,9 @@ class TiersAnswer(BaseModel):
     pareto: list[ParetoPoint] = Field(description="Points of the curve, best customers first.")
 
 
-class HaltAnswer(BaseModel):
-    """Why a partition stands still, and how it goes on."""
-
-    at: Moment = Field(description="When it halted, by the machine's clock.")
-    offset: int = Field(description="Of the last message read before the halt.")
-    detail: str = Field(description="What was too many.")
-    reasons: dict[str, int] = Field(description="How many of those messages were rejected for which reason.")
-    remedy: str = Field(description="What to do.")
-
-
-class PartitionAnswer(BaseModel):
-    """How far one partition was read."""
-
-    topic: str
-    partition: int
-    next_offset: int = Field(description="The next message to read.")
-    end_offset: int = Field(description="Where the partition ends, as last seen by the worker.")
-    lag: int = Field(description="Messages not yet read.")
-    worker: str | None = Field(
-        description="Who reads it; null where nobody does, or who did has given no sign of life for ten seconds."
-    )
-    halted: HaltAnswer | None = Field(
-        description="Set where too many of its messages were rejected: nothing is read until an operator resumes it."
-    )
-
-
-class WaitAnswer(BaseModel):
-    """What a part of a worker waits for."""
-
-    part: str = Field(description="consumer, subscription, watchdog, keeper or relay.")
-    awaited: str = Field(alias="for", description="database, broker, partitions, topics, position, messages or repair.")
-    since: Moment = Field(description="By the clock of the worker's machine.")
-    detail: str = Field(description="What was said of it.")
-
-
-class WorkerAnswer(BaseModel):
-    """A worker that has not ended in order; one that is gone is forgotten after an hour."""
-
-    worker: str = Field(description="Machine, process id, and some letters of its own.")
-    started_at: Moment = Field(description="By the clock of the database.")
-    seen_at: Moment = Field(description="When it last gave a sign of life, by the clock of the database.")
-    waiting_for: list[WaitAnswer] = Field(description="Empty while it works.")
-
-
-class EventCounts(BaseModel):
-    """Every message read ended as exactly one of these."""
-
-    applied: int
-    duplicate: int
-    rejected: int
-    suppressed: int
-
-
-class TiersFreshness(BaseModel):
-    """How far the cut-offs have come."""
-
-    as_of: date | None = Field(description="The business day that the cut-offs were settled for.")
-    current: bool = Field(description="True once the cut-offs cover every event applied.")
-
-
-_FULL_SNAPSHOT_EXAMPLE = {
-    "snapshot_id": "17.1",
-    "requested_at": "2026-11-22T08:00:00.000Z",
-    "begun_at": "2026-11-22T08:00:00.500Z",
-    "done_at": "2026-11-22T08:00:03.200Z",
-    "customers": 5942,
-}
-
-
-class FullSnapshotAnswer(BaseModel):
-    """Where everyone stands, sent to the topic of changes."""
-
-    model_config = _example(_FULL_SNAPSHOT_EXAMPLE)
-
-    snapshot_id: str | None = Field(
-        description="What its messages call it; another one for each attempt, null before the first."
-    )
-    requested_at: Moment = Field(description="When it was asked for, by a person or by the schedule.")
-    begun_at: Moment | None = Field(description="When the last attempt began; null while nobody has begun it.")
-    done_at: Moment | None = Field(description="When its end markers were on the topic; null before.")
-    customers: int = Field(description="Customers on the topic so far, in the last attempt.")
-
-
-class FullSnapshotsAnswer(BaseModel):
-    """Full snapshots, those last asked for first."""
-
-    model_config = _example({"full_snapshots": [_FULL_SNAPSHOT_EXAMPLE]})
-
-    full_snapshots: list[FullSnapshotAnswer]
-
-
-class IngestAnswer(BaseModel):
-    """How ingestion stands: exact counts, in step with the data."""
-
-    model_config = _example(
-        {
-            "clock": "system",
-            "as_of": "2026-11-22",
-            "lag": 0,
-            "partitions": [
-                {
-                    "topic": "logistics.orders",
-                    "partition": 0,
-                    "next_offset": 9244,
-                    "end_offset": 9244,
-                    "lag": 0,
-                    "worker": "host-a-4711-9f3c2e10",
-                    "halted": None,
-                }
-            ],
-            "workers": [
-                {
-                    "worker": "host-a-4711-9f3c2e10",
-                    "started_at": "2026-11-22T07:00:00.000Z",
-                    "seen_at": "2026-11-22T08:15:31.005Z",
-                    "waiting_for": [],
-                }
-            ],
-            "events": {"applied": 44876, "duplicate": 0, "rejected": 0, "suppressed": 0},
-            "customers": 5942,
-            "tiers": {"as_of": "2026-11-22", "current": True},
-            "last_applied_at": "2026-11-22T08:15:30.120Z",
-            "events_known_since": "2025-10-18",
-        }
-    )
-
-    clock: str = Field(description="`system`: as_of is today; `event`: it follows the events.")
-    as_of: date | None = Field(description="The current business day; null before the first event.")
-    lag: int = Field(description="Messages not yet read, over all partitions.")
-    partitions: list[PartitionAnswer]
-    workers: list[WorkerAnswer] = Field(description="Who reads, since when, and what each waits for.")
-    events: EventCounts
-    customers: int = Field(description="Known customers.")
-    tiers: TiersFreshness
-    last_applied_at: Moment | None = Field(description="When an event was last applied, by the machine's clock.")
-    events_known_since: date | None = Field(
-        description="Raw events of earlier days may have been dropped: a repeat of one is not recognised as a "
-        "duplicate any more. It is counted as applied again, and changes no figure of a customer. Null while none was "
-        "dropped."
-    )
-
-
-_DEAD_LETTER_EXAMPLE = {
-    "id": 17,
-    "reason": "schema",
-    "field": "amount",
-    "detail": "amount is '-5'; an amount is expected, 0 or more, ...",
-    "topic": "logistics.orders",
-    "partition": 3,
-    "offset": 1204,
-    "customer_id": "C-1042",
-    "event_id": "evt-881",
-    "recorded_at": "2026-11-22T08:15:30.120Z",
-    "replayed_as": None,
-    "replayed_at": None,
-}
-
-
-class DeadLetterAnswer(BaseModel):
-    """A rejected message: why, and where it came from."""
-
-    model_config = _example(_DEAD_LETTER_EXAMPLE)
-
-    id: int = Field(description="Under which the message is kept here.")
-    reason: str = Field(description="Reason code, such as schema or unknown_currency.")
-    field: str | None = Field(description="The field that is wrong, where it is one.")
-    detail: str = Field(description="The field, its value, and what to send instead.")
-    topic: str
-    partition: int
-    offset: int
-    customer_id: str | None = Field(description="As far as one could be read.")
-    event_id: str | None = Field(description="As far as one could be read.")
-    recorded_at: Moment = Field(description="When it was refused, by the machine's clock.")
-    replayed_as: str | None = Field(
-        description="Its outcome since a replay succeeded: applied, duplicate or suppressed."
-    )
-    replayed_at: Moment | None = Field(description="When it was last replayed.")
-
-
-class DeadLetterDetail(DeadLetterAnswer):
-    """A rejected message with its bytes."""
-
-    model_config = _example(
-        _DEAD_LETTER_EXAMPLE
-        | {
-            "value_base64": "eyJldmVudF9pZCI6ImV2dC04ODEifQ==",
-            "value_text": '{"event_id":"evt-881"}',
-            "headers": [{"name": "trace", "value_base64": "YWJj"}],
-        }
-    )
-
-    value_base64: str | None = Field(description="The bytes as received; null for an empty message.")
-    value_text: str | None = Field(description="The same as text, where they are UTF-8.")
-    headers: list[dict[str, str | None]] = Field(description="Message headers: name, and value in base64.")
-
-
-class ReplayAnswer(BaseModel):
-    """What a replay made of a rejected message."""
-
-    model_config = _example({"id": 17, "outcome": "applied", "reason": None, "detail": None})
-
-    id: int = Field(description="Of the dead letter.")
-    outcome: str = Field(description="applied, duplicate, suppressed, or rejected again.")
-    reason: str | None = Field(description="Why it is still rejected.")
-    detail: str | None = Field(description="The field, its value, and what to send instead.")
-
-
-class AppliedPart(BaseModel):
-    """The message of an event id that was applied."""
-
-    type: str = Field(description="order, return, complaint, ...")
-    customer_id: str
-    business_day: date = Field(description="The day that it counts on.")
-    topic: str
-    partition: int
-    offset: int
-    recorded_at: Moment = Field(description="When it was applied, by the database's clock.")
-    counts: bool = Field(description="False for an older version of an order, and for what was retracted.")
-    counting_event_id: str | None = Field(description="The event that counts in its place; null where retracted.")
-
-
-class DeadLettersAnswer(BaseModel):
-    """Rejected messages, newest first."""
-
-    model_config = _example({"dead_letters": [_DEAD_LETTER_EXAMPLE], "next": "/dead-letters?limit=1&before=17"})
-
-    dead_letters: list[DeadLetterAnswer]
-    next: str | None = Field(description="Path of the next page; null on the last one.")
-
-
-class EventAnswer(BaseModel):
-    """What became of an event id."""
-
-    model_config = _example(
-        {
-            "event_id": "evt-4711",
-            "outcome": "applied",
-            "applied": {
-                "type": "order",
-                "customer_id": "C-1042",
-                "business_day": "2026-11-22",
-                "topic": "logistics.orders",
-                "partition": 3,
-                "offset": 1204,
-                "recorded_at": "2026-11-22T08:15:30.120Z",
-                "counts": True,
-                "counting_event_id": "evt-4711",
-            },
-            "rejections": [],
-        }
-    )
-
-    event_id: str = Field(description="As asked for.")
-    outcome: str = Field(description="applied, or rejected where no message of this id was ever applied.")
-    applied: AppliedPart | None = Field(description="The message that was applied; its repeats are duplicates.")
-    rejections: list[DeadLetterAnswer] = Field(description="The newest messages of this id that were refused.")
-
-
-class TotalPart(BaseModel):
-    """What was applied of one business day, type and currency."""
-
-    business_day: date = Field(description="The day that the events count on.")
-    type: str = Field(description="order, return, complaint, ...")
-    currency: str | None = Field(description="As given in the events; null for types without an amount.")
-    events: int = Field(description="Applied events; every version of an order is one.")
-    amount: str | None = Field(description="Sum in that currency, as given; null for types without an amount.")
-
-
-class TotalsAnswer(BaseModel):
-    """What was applied, to set against the books."""
-
-    model_config = _example(
-        {
-            "from": "2026-11-21",
-            "to": "2026-11-22",
-            "totals": [
-                {"business_day": "2026-11-22", "type": "order", "currency": "CNY", "events": 2, "amount": "120.50"}
-            ],
-        }
-    )
-
-    first: date = Field(alias="from", description="The first business day.")
-    last: date = Field(alias="to", description="The last business day.")
-    totals: list[TotalPart] = Field(description="In order of day, type and currency.")
-
-
 class HealthAnswer(BaseModel):
     """The service answers."""
 
-    model_config = _example({"status": "ready"})
+    model_config = example({"status": "ready"})
 
     status: str = Field(description="live, or ready.")
-
-
-_ACTIVATION_EXAMPLE = {
-    "version": 4,
-    "on": "2026-12-01",
-    "author": "li.wei",
-    "reason": "Winter contracts begin.",
-    "requested_at": "2026-11-22T08:15:30.120Z",
-    "activated_at": None,
-    "cancelled_at": None,
-    "replaced_version": None,
-}
-_POLICY_EXAMPLE = {
-    "version": 4,
-    "state": "scheduled",
-    "origin": "api",
-    "author": "li.wei",
-    "note": "More for pharma.",
-    "created_at": "2026-11-22T08:10:00.000Z",
-    "activated_at": None,
-    "scheduled_on": "2026-12-01",
-}
-
-
-class PolicyDraft(BaseModel):
-    """A draft of the policy."""
-
-    model_config = _example({"source": 'name = "Autumn policy" ...', "author": "li.wei", "note": "More for pharma."})
-
-    source: Line = Field(max_length=1_000_000, description="The whole policy, as TOML.")
-    author: Line | None = Field(None, min_length=1, max_length=200, description="Who wrote it.")
-    note: Line | None = Field(None, max_length=2_000, description="What it is for.")
-
-
-class ActivationQuestion(BaseModel):
-    """How a version is to be put in force."""
-
-    model_config = _example({"on": "2026-12-01", "author": "li.wei", "reason": "Winter contracts begin."})
-
-    on: date | None = Field(None, description="From which business day on; at once without it, or where it has come.")
-    author: Line = Field("unknown", min_length=1, max_length=200, description="Who wants it.")
-    reason: Line | None = Field(None, max_length=2_000, description="Why.")
-
-
-class ActivationAnswer(BaseModel):
-    """That a version was put in force, or is to be."""
-
-    model_config = _example(_ACTIVATION_EXAMPLE)
-
-    version: int = Field(description="The version of the policy.")
-    on: date | None = Field(description="From which business day it was wanted; null for at once.")
-    author: str = Field(description="Who wanted it; POLICY_FILE for what a worker brought.")
-    reason: str | None = Field(description="Why.")
-    requested_at: Moment = Field(description="When it was asked for.")
-    activated_at: Moment | None = Field(description="When it was put in force; null while its day has not come.")
-    cancelled_at: Moment | None = Field(description="When it was taken back, if it was.")
-    replaced_version: int | None = Field(description="The version that was in force before.")
-
-
-class PolicyAnswer(BaseModel):
-    """A version of the policy."""
-
-    version: int = Field(description="The version's number.")
-    state: str = Field(description="draft, scheduled, active or retired.")
-    origin: str = Field(description="shipped with the product, from a worker's file, or by the api.")
-    author: str | None = Field(description="Who wrote it.")
-    note: str | None = Field(description="What it is for.")
-    created_at: Moment = Field(description="When it was stored.")
-    activated_at: Moment | None = Field(description="When it was last put in force.")
-    scheduled_on: date | None = Field(description="The business day from which it will be in force.")
-
-
-class PolicyDetail(PolicyAnswer):
-    """A version of the policy with its text."""
-
-    model_config = _example(_POLICY_EXAMPLE | {"source": 'name = "Autumn policy" ...'})
-
-    source: str = Field(description="The whole policy, as TOML.")
-
-
-class PoliciesAnswer(BaseModel):
-    """All versions of the policy, and how they came in force."""
-
-    model_config = _example({"active": 3, "policies": [_POLICY_EXAMPLE], "activations": [_ACTIVATION_EXAMPLE]})
-
-    active: int | None = Field(description="The version in force.")
-    policies: list[PolicyAnswer] = Field(description="Newest first.")
-    activations: list[ActivationAnswer] = Field(description="The last hundred, newest first.")
-
-
-class CancelledAnswer(BaseModel):
-    """What was taken back."""
-
-    model_config = _example({"version": 4, "cancelled": 1})
-
-    version: int = Field(description="The version of the policy.")
-    cancelled: int = Field(description="How many activations were still to come.")
-
-
-class DryRunQuestion(BaseModel):
-    """What is to be tried out: a text, or a version that is stored."""
-
-    model_config = _example({"version": 4})
-
-    source: Line | None = Field(None, max_length=1_000_000, description="A whole policy, as TOML.")
-    version: int | None = Field(None, ge=1, le=2**31 - 1, description="A stored version.")
-    limit_seconds: float = Field(20.0, ge=1, le=300, description="After so long it answers with what it has.")
-    examples: int = Field(10, ge=0, le=100, description="So many customers are named for each move.")
-
-
-class MoveAnswer(BaseModel):
-    """Customers who would go from one to another."""
-
-    before: str = Field(description="As it stands.")
-    after: str = Field(description="As it would be.")
-    customers: int = Field(description="How many.")
-    net_revenue: Money = Field(description="Theirs, over 365 days.")
-    examples: list[str] = Field(description="Ids of some of them.")
-
-
-class DispatchForecast(BaseModel):
-    """What dispatch would have to do."""
-
-    a_orders_a_day_before: float = Field(description="Orders a day of customers in tier A, over the last 30 days.")
-    a_orders_a_day_after: float = Field(description="The same, of those who would be in tier A.")
-
-
-class DryRunAnswer(BaseModel):
-    """What a policy would do to everyone; nothing was changed."""
-
-    model_config = _example(
-        {
-            "as_of": "2026-11-22",
-            "policy_version": 3,
-            "policy_name": "Autumn policy",
-            "customers": 84_213,
-            "looked_at": 84_213,
-            "complete": True,
-            "seconds": 8.214,
-            "moved_customers": 391,
-            "moved_net_revenue": "1840022.10",
-            "moves": {
-                "service_level": [
-                    {
-                        "before": "stable",
-                        "after": "vip",
-                        "customers": 391,
-                        "net_revenue": "1840022.10",
-                        "examples": ["C-1042"],
-                    }
-                ],
-            },
-            "dispatch": {"a_orders_a_day_before": 1204.3, "a_orders_a_day_after": 1204.3},
-        }
-    )
-
-    as_of: date | None = Field(description="The business day that it was computed for; null before the first event.")
-    policy_version: int = Field(description="The version in force, which everyone is held against.")
-    policy_name: str = Field(description="The name of the policy that was tried out.")
-    customers: int = Field(description="Everyone assessed so far.")
-    looked_at: int = Field(description="For how many it was computed: a random sample where that is not everyone.")
-    complete: bool = Field(description="Whether that was everyone; if not, all counts are of those looked at.")
-    seconds: float = Field(description="How long it took.")
-    moved_customers: int = Field(description="Whose tier, segment or service level would change, and be announced.")
-    moved_net_revenue: Money = Field(description="Theirs, over 365 days.")
-    moves: dict[str, list[MoveAnswer]] = Field(
-        description="By tier, segment, service_level, value_level, grade and additions."
-    )
-    dispatch: DispatchForecast = Field(description="What dispatch would have to do.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from segment_api import presenting, problems, schemas
+from segment_api import ingest_schemas, presenting, problems
 from segment_api.context import InContext
 from segment_api.problems import ProblemAnswer
 from segmentation.events import MAX_EVENT_ID, RejectReason
@@ -27,7 +27,7 @@ _LONGEST = timedelta(days=366)
     "rejected or suppressed.",
     responses=problems.responses(503),
 )
-async def read_status(context: InContext) -> schemas.IngestAnswer:
+async def read_status(context: InContext) -> ingest_schemas.IngestAnswer:
     status = await context.reader.status(now=context.now())
     return presenting.present_status(status, context.house.clock)
 
@@ -44,7 +44,7 @@ async def read_totals(
     context: InContext,
     first: Annotated[date, Query(alias="from", description="The first business day.")],
     last: Annotated[date, Query(alias="to", description="The last business day.")],
-) -> schemas.TotalsAnswer:
+) -> ingest_schemas.TotalsAnswer:
     if not timedelta(0) <= last - first <= _LONGEST:
         raise ProblemAnswer(422, f"query.to: {last} is before {first}, or more than {_LONGEST.days} days after it.")
     return presenting.present_totals(first, last, await context.reader.totals(first, last))
@@ -57,9 +57,9 @@ async def read_totals(
     "`ingest-worker snapshot` asks for one, and so does the schedule.",
     responses=problems.responses(503),
 )
-async def read_full_snapshots(context: InContext) -> schemas.FullSnapshotsAnswer:
+async def read_full_snapshots(context: InContext) -> ingest_schemas.FullSnapshotsAnswer:
     found = await context.reader.full_snapshots(limit=_SNAPSHOTS_SHOWN)
-    return schemas.FullSnapshotsAnswer(full_snapshots=[presenting.present_full_snapshot(each) for each in found])
+    return ingest_schemas.FullSnapshotsAnswer(full_snapshots=[presenting.present_full_snapshot(each) for each in found])
 
 
 @router.get(
@@ -72,7 +72,7 @@ async def read_full_snapshots(context: InContext) -> schemas.FullSnapshotsAnswer
 )
 async def read_event(
     context: InContext, event_id: Annotated[str, Path(description="As in the message.", examples=["evt-4711"])]
-) -> schemas.EventAnswer:
+) -> ingest_schemas.EventAnswer:
     known = 1 <= len(event_id) <= MAX_EVENT_ID and "\x00" not in event_id
     fate = await context.reader.event(event_id) if known else None
     if fate is None:
@@ -95,14 +95,14 @@ async def read_dead_letters(
     before: Annotated[
         int | None, Query(ge=1, le=_GREATEST_ID, description="Only those older than this id; see `next`.")
     ] = None,
-) -> schemas.DeadLettersAnswer:
+) -> ingest_schemas.DeadLettersAnswer:
     letters = await context.reader.dead_letters(reason=reason, before_id=before, limit=limit + 1)
     page = letters[:limit]
     following = None
     if len(letters) > limit:
         wanted = f"&reason={reason}" if reason else ""
         following = f"/dead-letters?limit={limit}&before={page[-1].id}{wanted}"
-    return schemas.DeadLettersAnswer(
+    return ingest_schemas.DeadLettersAnswer(
         dead_letters=[presenting.present_dead_letter(letter) for letter in page], next=following
     )
 
@@ -115,7 +115,7 @@ async def read_dead_letters(
 async def read_dead_letter(
     context: InContext,
     letter_id: Annotated[str, Path(description="As listed.", examples=["17"])],
-) -> schemas.DeadLetterDetail:
+) -> ingest_schemas.DeadLetterDetail:
     letter = await context.reader.dead_letter(_letter_id(letter_id))
     if letter is None:
         raise _no_letter(letter_id)
@@ -132,7 +132,7 @@ async def read_dead_letter(
 async def replay_dead_letter(
     context: InContext,
     letter_id: Annotated[str, Path(description="As listed.", examples=["17"])],
-) -> schemas.ReplayAnswer:
+) -> ingest_schemas.ReplayAnswer:
     replay = await context.quarantine.replay(_letter_id(letter_id), now=context.now())
     if replay is None:
         raise _no_letter(letter_id)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from segment_api import presenting, problems, schemas
+from segment_api import policy_schemas, presenting, problems
 from segment_api.context import InContext
 from segment_api.problems import ProblemAnswer
 from segmentation.errors import DryRunBusy, PolicyFrozen, PolicyInvalid
@@ -23,7 +23,7 @@ Version = Annotated[str, Path(description="Number of the version.", examples=["4
     description="Which is in force, which are drafts or scheduled, and the history of activations.",
     responses=problems.responses(503),
 )
-async def read_policies(context: InContext) -> schemas.PoliciesAnswer:
+async def read_policies(context: InContext) -> policy_schemas.PoliciesAnswer:
     versions = await context.policies.versions()
     return presenting.present_policies(versions, await context.policies.activations(limit=_SHOWN))
 
@@ -36,7 +36,7 @@ async def read_policies(context: InContext) -> schemas.PoliciesAnswer:
     "where the time does not suffice for everyone, it answers for a random sample and says so.",
     responses=problems.responses(404, 413, 422, 429, 503),
 )
-async def try_policy(question: schemas.DryRunQuestion, context: InContext) -> schemas.DryRunAnswer:
+async def try_policy(question: policy_schemas.DryRunQuestion, context: InContext) -> policy_schemas.DryRunAnswer:
     policy = question.version if question.version is not None else question.source
     if policy is None or (question.version is not None and question.source is not None):
         raise ProblemAnswer(422, "body: either source, the text of a policy, or version, a stored one, is expected")
@@ -59,7 +59,7 @@ async def try_policy(question: schemas.DryRunQuestion, context: InContext) -> sc
     description="Its state says whether it is a draft, scheduled, in force or was in force.",
     responses=problems.responses(404, 503),
 )
-async def read_policy(version: Version, context: InContext) -> schemas.PolicyDetail:
+async def read_policy(version: Version, context: InContext) -> policy_schemas.PolicyDetail:
     found = await context.policies.find(_number(version))
     if found is None:
         raise _unknown(version)
@@ -73,7 +73,9 @@ async def read_policy(version: Version, context: InContext) -> schemas.PolicyDet
     "is refused with its row and field. A version that was in force or is scheduled never changes.",
     responses=problems.responses(404, 409, 413, 422, 503),
 )
-async def put_policy(version: Version, draft: schemas.PolicyDraft, context: InContext) -> schemas.PolicyDetail:
+async def put_policy(
+    version: Version, draft: policy_schemas.PolicyDraft, context: InContext
+) -> policy_schemas.PolicyDetail:
     try:
         stored = await context.policies.draft(_number(version), draft.source, author=draft.author, note=draft.note)
     except PolicyInvalid as error:
@@ -91,9 +93,9 @@ async def put_policy(version: Version, draft: schemas.PolicyDraft, context: InCo
     responses=problems.responses(404, 413, 422, 503),
 )
 async def activate_policy(
-    version: Version, context: InContext, question: schemas.ActivationQuestion | None = None
-) -> schemas.ActivationAnswer:
-    asked = question or schemas.ActivationQuestion()
+    version: Version, context: InContext, question: policy_schemas.ActivationQuestion | None = None
+) -> policy_schemas.ActivationAnswer:
+    asked = question or policy_schemas.ActivationQuestion()
     try:
         activation = await context.policies.activate(
             _number(version), on=asked.on, author=asked.author, reason=asked.reason, now=context.now()
@@ -111,11 +113,11 @@ async def activate_policy(
     description="What is in force stays in force; nothing to take back is no error.",
     responses=problems.responses(404, 503),
 )
-async def cancel_activation(version: Version, context: InContext) -> schemas.CancelledAnswer:
+async def cancel_activation(version: Version, context: InContext) -> policy_schemas.CancelledAnswer:
     number = _number(version)
     if await context.policies.find(number) is None:
         raise _unknown(version)
-    return schemas.CancelledAnswer(version=number, cancelled=await context.policies.cancel(number))
+    return policy_schemas.CancelledAnswer(version=number, cancelled=await context.policies.cancel(number))
 
 
 def _number(version: str) -> int:
