@@ -1,6 +1,6 @@
 """Many rows in one statement: COPY brings them into a temporary table, one INSERT takes them from there.
 
-Measured against arrays of parameters and `unnest`: half the time, a third of it in Python (docs/benchmarks.md). Exact
+Arrays of parameters and `unnest` take nearly twice the time, most of it in Python (decision 15). Exact
 numbers and JSON travel as text, which PostgreSQL reads faster than the driver can write their binary forms.
 """
 
