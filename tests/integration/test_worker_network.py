@@ -219,8 +219,13 @@ async def test_a_database_without_free_connections_is_waited_for(kafka: Embedded
         await deliver(site, kafka, messages[:100])
         await site.has_read(20)
         taken: list[Any] = []
+        more = messages[100:]
         try:
-            while not _says_no_connection(worker):
+            while more or not _says_no_connection(worker):
+                if more and len(worker.said("relay.waiting")) > 1:
+                    # the consumer asks the database only when there is something to record
+                    await deliver(site, kafka, more)
+                    more = []
                 try:
                     taken.append(await asyncpg.connect(server.url))
                 except asyncpg.TooManyConnectionsError:
@@ -230,7 +235,6 @@ async def test_a_database_without_free_connections_is_waited_for(kafka: Embedded
                         " WHERE application_name = 'ingest-worker'"
                     )
                     await asyncio.sleep(0.05)
-            await deliver(site, kafka, messages[100:])
         finally:
             for connection in taken:
                 await connection.close()
