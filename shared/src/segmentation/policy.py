@@ -30,6 +30,7 @@ from segmentation.conditions import (
     decide,
     holding,
 )
+from segmentation.dispatch import STANDARD_DISPATCH, DispatchRules, parse_dispatch
 from segmentation.errors import PolicyInvalid
 from segmentation.metrics import WINDOWS
 from segmentation.segments import STAGES, LifecycleRules, parse_lifecycle_rules
@@ -126,6 +127,7 @@ class Policy:
     offers: Mapping[str, Offer] = field(default_factory=dict)
     playbooks: Mapping[str, Described] = field(default_factory=dict)
     relationship: RelationshipRules = STANDARD_RELATIONSHIP
+    dispatch: DispatchRules = STANDARD_DISPATCH
 
     def care(self, level: str, additions: Sequence[str]) -> Care:
         """All that is done for a customer of a level, to whom these additions apply."""
@@ -169,6 +171,7 @@ def parse(text: str, *, version: int, decimals: int = 2) -> Policy:
     worth = parse_worth(root)
     needs_of_services, needs_from_orders = parse_needs(root.section("needs"))
     relationship = parse_relationship(root)
+    dispatch = parse_dispatch(root)
     offers, playbooks = parse_offers(root), parse_playbooks(root)
     grade_rows = root.optional_rows("grades")
     segment_rows = root.rows("segments")
@@ -218,6 +221,7 @@ def parse(text: str, *, version: int, decimals: int = 2) -> Policy:
         offers=offers,
         playbooks=playbooks,
         relationship=relationship,
+        dispatch=dispatch,
     )
     _refuse_prices_for_persons(policy)
     return policy
