@@ -200,6 +200,7 @@ def test_every_error_is_documented_as_a_problem(operation: dict[str, Any]) -> No
         ("DELETE /customers/{customer_id}/override", {"200", "404", "422", "503"}),
         ("PUT /customers/overrides", {"200", "413", "422", "503"}),
         ("POST /customers/segments", {"200", "413", "422", "503"}),
+        ("POST /dispatch/priorities", {"200", "413", "422", "503"}),
         ("GET /tiers", {"200", "503"}),
         ("GET /policies", {"200", "503"}),
         ("GET /policies/{version}", {"200", "404", "503"}),
@@ -247,6 +248,7 @@ async def api(engine: AsyncEngine) -> AsyncIterator[Api]:
 
 
 AN_OVERRIDE: Final = {"tier": "A", "reason": "contract", "author": "li.wei", "expires_on": "2027-01-01"}
+AN_ORDER: Final = {"order_id": "O-1", "customer_id": "C-1", "promised_at": "2026-11-23T12:00:00Z"}
 QUESTIONS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
     "GET /customers/{customer_id}/segment": [
         ("/customers/C-1/segment", {}),
@@ -312,6 +314,13 @@ QUESTIONS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
         ("/customers/segments", {"content": b"{", "headers": {"Content-Type": JSON_TYPE}}),
         ("/customers/segments", {"content": b'"\xff"', "headers": {"Content-Type": JSON_TYPE}}),
         ("/customers/segments", {"content": b" " * (LARGEST_BODY_BYTES + 1), "headers": {"Content-Type": JSON_TYPE}}),
+    ],
+    "POST /dispatch/priorities": [
+        ("/dispatch/priorities", {"json": {"orders": [AN_ORDER, {"order_id": "O-2", "customer_id": ""}]}}),
+        ("/dispatch/priorities?scale=sap", {"json": {"orders": [AN_ORDER]}, "headers": {"Accept-Language": "zh"}}),
+        ("/dispatch/priorities", {"json": {"orders": [AN_ORDER, AN_ORDER]}}),
+        ("/dispatch/priorities?scale=none", {"json": {"orders": []}}),
+        ("/dispatch/priorities", {"content": b" " * (LARGEST_BODY_BYTES + 1)}),
     ],
     "GET /tiers": [("/tiers", {})],
     "GET /policies": [("/policies", {})],

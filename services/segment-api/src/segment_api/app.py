@@ -7,7 +7,7 @@ from segment_api import problems
 from segment_api.context import Context
 from segment_api.documenting import complete_document, serve_asyncapi
 from segment_api.limits import LimitBody
-from segment_api.routes import customers, dossiers, health, ingest, policies, tiers
+from segment_api.routes import customers, dispatch, dossiers, health, ingest, policies, tiers
 from segment_api.telemetry import CountRequests, Metrics
 
 _DESCRIPTION = """
@@ -15,6 +15,7 @@ Live customer segmentation for logistics: each customer's current **segment**, *
 **recommended service level**, computed from the stream of order, return and complaint events.
 
 * A TMS asks `GET /customers/{customer_id}/segment`, many at once by `POST /customers/segments`.
+* Dispatch asks `POST /dispatch/priorities`, which of up to 10,000 waiting orders goes first.
 * Why it is so: `GET /customers/{customer_id}/explanation`; what became of it: `GET /customers/{customer_id}/history`.
 * A person decides over the rules, for a time, by `PUT /customers/{customer_id}/override`.
 * Operations look at `GET /ingest/status`, `GET /tiers`, `GET /dead-letters` and `GET /events/{event_id}`.
@@ -30,6 +31,7 @@ Live customer segmentation for logistics: each customer's current **segment**, *
 
 _TAGS = [
     {"name": "customers", "description": "Where customers stand."},
+    {"name": "dispatch", "description": "Which order goes first."},
     {"name": "overrides", "description": "What people decide over the rules."},
     {"name": "tiers", "description": "The ranking of everyone."},
     {"name": "policies", "description": "What decides: versions, activation, trying out."},
@@ -52,7 +54,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.metrics = Metrics()
     problems.install(app)
-    for part in (customers, dossiers, tiers, policies, ingest, health):
+    for part in (customers, dispatch, dossiers, tiers, policies, ingest, health):
         app.include_router(part.router)
     app.add_middleware(LimitBody)
     app.add_middleware(CountRequests, metrics=app.state.metrics)

@@ -92,7 +92,7 @@ _BAD_LIMIT = {"field": "query.limit", "problem": "Input should be greater than o
 _EXAMPLES = {
     404: _example(404, "No customer 'C-1042' is known.", "/customers/C-1042/segment"),
     409: _example(409, "Version 2 is active and never changes; put the text under version 4.", "/policies/2"),
-    413: _example(413, "The body has more than 2097152 bytes; send less at a time.", "/customers/segments"),
+    413: _example(413, "The body has more than 4194304 bytes; send less at a time.", "/customers/segments"),
     422: _example(422, "query.limit: Input should be greater than or equal to 1", "/dead-letters", errors=[_BAD_LIMIT]),
     429: _example(429, "Another dry run is at work here; try again when it has ended.", "/policies/dry-run"),
     503: _example(503, "The database is out of reach at the moment; try again shortly.", "/tiers"),

@@ -1,6 +1,7 @@
 """Puts the API together: the only place that reads the clock and knows which store there is."""
 
 import asyncio
+import gc
 import socket
 from datetime import UTC, datetime
 
@@ -24,6 +25,7 @@ def _now() -> datetime:
 
 async def serve(settings: ApiSettings) -> None:
     """Serves until SIGTERM or SIGINT; requests under way are answered first."""
+    _collect_seldom()
     listener = _listen(settings)
     engine = create_engine(
         settings.database_url.get_secret_value(),
@@ -68,6 +70,17 @@ def _listen(settings: ApiSettings) -> socket.socket:
     except OSError as error:
         problem = f"HTTP_PORT is {port}: it cannot be had on {host} ({error.strerror}); choose another"
         raise SettingInvalid(problem) from None
+
+
+def _collect_seldom() -> None:
+    """Lets the garbage collector leave alone what stays, and come a tenth as often.
+
+    Answers about ten thousand customers are half a million small objects, none of them in a cycle: with Python's own
+    thresholds more than half of the time of such a call went into looking for cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
 
 
 def run(settings: ApiSettings) -> None:
