@@ -1,6 +1,6 @@
 # `make help` lists the targets. Everything is installed into .venv, from constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench chaos quality fmt migrate constraints clean
+.PHONY: help setup run test check bench chaos quality dispatch-simulation fmt migrate constraints clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ ARGS ?=
 JOBS ?= 2
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F '\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
 
 setup: $(READY) ## install everything into .venv
 
@@ -45,6 +45,9 @@ chaos: $(READY) ## faults against real processes under load, then everything cou
 
 quality: $(READY) ## compare forecasts on the bundled data, and write docs/quality.md (two minutes)
 	@exec $(BIN)/segment-trainer quality --events data/online_retail_ii.ndjson.gz --docs docs
+
+dispatch-simulation: $(READY) ## a day of scarce capacity dispatched three ways: the figures and the plot of docs/dispatch.md
+	@exec $(BIN)/python -m bench.dispatch_day --docs docs
 
 fmt: $(READY) ## format the code and mend what ruff can
 	$(BIN)/ruff check --fix-only --quiet .
