@@ -6,6 +6,7 @@ SegmentationError
 │   └── PolicyInvalid   the policy file cannot be used; names the row
 ├── PolicyFrozen        that version of the policy cannot be written; says which can
 ├── DryRunBusy          one at a time: try again later
+├── FilterInvalid       nobody can have what is asked for; names the filter and what it can be
 ├── RatesInvalid        an exchange-rate file cannot be loaded; names the line
 ├── UpkeepRefused       what an operator asked for would do harm; says why, and nothing was done
 ├── PartitionLost       another worker owns the partition now: drop it, never retry the batch
@@ -43,6 +44,15 @@ class PolicyFrozen(SegmentationError):
 
 class DryRunBusy(SegmentationError):
     """A dry run is at work already."""
+
+
+class FilterInvalid(SegmentationError):
+    """Customers are asked for by a value that none can have."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+        self.problem = problem
 
 
 class RatesInvalid(SegmentationError):

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from segmentation import assessment, chronicle, metrics
+from segmentation.assessment import Snapshot
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.dossiers import Evidence, History
 from segmentation.events import event_key
@@ -141,10 +142,25 @@ class PostgresReader:
             return await self._answers(connection, customer_ids, now)
 
     async def _answers(self, connection: AsyncConnection, customer_ids: Iterable[CustomerId], now: datetime) -> Answers:
-        moment = (await connection.execute(_MOMENT)).one()
+        moment = await self.moment(connection)
+        return await self.answers_of(connection, moment, await load_snapshots(connection, customer_ids), now=now)
+
+    async def moment(self, connection: AsyncConnection) -> Any:  # noqa: ANN401 - a row of _MOMENT
+        """What all answers of one moment have in common."""
+        return (await connection.execute(_MOMENT)).one()
+
+    async def answers_of(
+        self,
+        connection: AsyncConnection,
+        moment: Any,  # noqa: ANN401 - a row of _MOMENT
+        snapshots: dict[CustomerId, Snapshot],
+        *,
+        now: datetime,
+    ) -> Answers:
+        """The answers that stored snapshots of that moment amount to; those that have come due are assessed anew."""
+        snapshots = dict(snapshots)
         as_of = self._as_of(moment, now)
         policy = await self._library.policy(connection, moment.policy_version)
-        snapshots = await load_snapshots(connection, customer_ids)
         if as_of is None:
             return Answers(None, {}, policy)
         due = [

@@ -1,0 +1,230 @@
+"""Finding customers by what they are: what is asked for, pages, exports, and counts of everyone.
+
+Laws: a filter holds on the answer that is shown, for the current day, never on what was stored for an earlier one;
+pages and exports go by customer id in byte order, so whoever stays is met exactly once, whatever moves meanwhile;
+counts of everyone add up to everyone.
+"""
+
+import enum
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Final, Protocol
+
+from segmentation.assessment import Snapshot
+from segmentation.errors import FilterInvalid
+from segmentation.fields import CustomerId
+from segmentation.ledger import Answer
+from segmentation.policy import GRADES, Policy
+from segmentation.segments import STAGES
+from segmentation.tiering import TIERS
+from segmentation.toml_tables import listed
+from segmentation.traits import INDUSTRIES, SUBJECT_TYPES
+from segmentation.worth import LEVELS, SIZES
+
+UNKNOWN: Final = "unknown"
+"""Of industry and subject type: nobody has said."""
+
+
+class Facet(enum.StrEnum):
+    """What customers can be found by; the values are the names of the filters."""
+
+    TIER = "tier"
+    """The effective one."""
+    SEGMENT = "segment"
+    SERVICE_LEVEL = "service_level"
+    LIFECYCLE = "lifecycle"
+    INDUSTRY = "industry"
+    REGION = "region"
+    CHANNEL = "channel"
+    SUBJECT_TYPE = "subject_type"
+    NEED = "need"
+    VALUE_LEVEL = "value_level"
+    GRADE = "grade"
+    SIZE = "size"
+    FREQUENCY = "frequency"
+
+
+CLOSED: Final[Mapping[Facet, Sequence[str]]] = {
+    Facet.TIER: TIERS,
+    Facet.LIFECYCLE: STAGES,
+    Facet.INDUSTRY: INDUSTRIES,
+    Facet.SUBJECT_TYPE: SUBJECT_TYPES,
+    Facet.VALUE_LEVEL: LEVELS,
+    Facet.GRADE: GRADES,
+    Facet.SIZE: SIZES,
+    Facet.FREQUENCY: LEVELS,
+}
+"""The values that there are, of facets whose values are ours. Those of segment and service level are the policy's."""
+
+MAY_BE_WITHOUT: Final = (Facet.REGION, Facet.CHANNEL, Facet.NEED)
+"""Facets with whatever values producers send, so that no word is left to say that there is none."""
+
+_VALUES: Final[Mapping[Facet, Callable[[Snapshot], Collection[str | None]]]] = {
+    Facet.TIER: lambda each: (each.tier,),
+    Facet.SEGMENT: lambda each: (each.segment,),
+    Facet.SERVICE_LEVEL: lambda each: (each.service_level,),
+    Facet.LIFECYCLE: lambda each: (each.lifecycle,),
+    Facet.INDUSTRY: lambda each: (each.facets.industry or UNKNOWN,),
+    Facet.REGION: lambda each: (each.facets.region,),
+    Facet.CHANNEL: lambda each: (each.facets.channel,),
+    Facet.SUBJECT_TYPE: lambda each: (each.facets.subject_type or UNKNOWN,),
+    Facet.NEED: lambda each: each.facets.needs,
+    Facet.VALUE_LEVEL: lambda each: (each.facets.value_level,),
+    Facet.GRADE: lambda each: (each.facets.grade,),
+    Facet.SIZE: lambda each: (each.facets.size,),
+    Facet.FREQUENCY: lambda each: (each.facets.frequency,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """Whom a listing is about: of each facet any of some values, and all facets together."""
+
+    wanted: Mapping[Facet, frozenset[str]] = field(default_factory=dict)
+    without: frozenset[Facet] = frozenset()
+    """Of whom these are not known; of MAY_BE_WITHOUT."""
+
+    def hold(self, snapshot: Snapshot) -> bool:
+        """Whether they hold for a customer as it stands."""
+        return all(not values.isdisjoint(_VALUES[facet](snapshot)) for facet, values in self.wanted.items()) and all(
+            set(_VALUES[facet](snapshot)) <= {None} for facet in self.without
+        )
+
+    def check(self, policy: Policy) -> None:
+        """Refuses values that nobody can have.
+
+        Raises:
+            FilterInvalid: names the filter, the value, and the values there are.
+        """
+        allowed = {
+            **CLOSED,
+            Facet.SEGMENT: tuple(policy.segments),
+            Facet.SERVICE_LEVEL: tuple(policy.service_levels),
+        }
+        for facet, values in self.wanted.items():
+            if facet in allowed and (wrong := sorted(values.difference(allowed[facet]))):
+                raise FilterInvalid(facet, f"{wrong[0][:100]!r} is none; one of {listed(allowed[facet])} is expected")
+
+    def canonical(self) -> str:
+        """The same text for the same criteria, and for no others."""
+        wanted = [(facet.value, sorted(values)) for facet, values in sorted(self.wanted.items()) if values]
+        return repr((wanted, sorted(facet.value for facet in self.without)))
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerPage:
+    """Some customers for whom the criteria hold, in order of their ids."""
+
+    as_of: date | None
+    answers: Sequence[Answer]
+    next_after: CustomerId | None
+    """The id that the next page begins after; None where there is nobody left.
+
+    A page may be shorter than asked for, or empty, and yet not the last one.
+    """
+
+
+class Breakdown(enum.StrEnum):
+    """What a segment can be broken down by; facets, too."""
+
+    REGION = "region"
+    INDUSTRY = "industry"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPart:
+    """Customers of a segment that have something in common."""
+
+    value: str | None
+    """None: of whom it is not known."""
+    customers: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentParts:
+    """A segment broken down: the largest parts, and how much is in the others."""
+
+    parts: Sequence[SegmentPart]
+    others: int
+    """How many parts are not listed."""
+    customers_of_others: int
+
+    @property
+    def customers(self) -> int:
+        """All of the segment."""
+        return sum(part.customers for part in self.parts) + self.customers_of_others
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentCount:
+    """How many customers are in a segment."""
+
+    code: str
+    customers: int
+    broken_down: Mapping[Breakdown, SegmentParts]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentOverview:
+    """Everyone by segment, at one moment."""
+
+    as_of: date | None
+    customers: int
+    overdue: int
+    """Of these, how many are counted as they stood on an earlier day, since too many came due at once."""
+    segments: Sequence[SegmentCount]
+    """In the policy's order; with nobody in them, too."""
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class RegionCount:
+    """The customers of a region."""
+
+    region: str | None
+    """None: of whom it is not known."""
+    customers: int
+    tiers: Mapping[str, int]
+    """By effective tier."""
+    value: int
+    """What those above 0 are ranked by, together."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionOverview:
+    """Everyone by region, at one moment: a page of it, in byte order of the regions; the unknown one last."""
+
+    as_of: date | None
+    basis: str
+    customers: int
+    overdue: int
+    """As in `SegmentOverview`."""
+    total: int
+    """The value of all regions together."""
+    regions: Sequence[RegionCount]
+    more: bool
+
+
+class Directory(Protocol):
+    """Customers by what they are. All raise StoreUnavailable while the database is out of reach."""
+
+    async def page(self, criteria: Criteria, *, after: CustomerId | None, limit: int, now: datetime) -> CustomerPage:
+        """The next customers for whom the criteria hold, after an id.
+
+        Raises:
+            FilterInvalid: nobody can have a value that was asked for.
+        """
+
+    def everyone(self, criteria: Criteria, *, now: datetime) -> AsyncGenerator[CustomerPage, None]:
+        """All customers for whom the criteria hold, in pages, of one moment; close it unless it is read to the end.
+
+        Raises:
+            FilterInvalid: nobody can have a value that was asked for.
+        """
+
+    async def segments(self, by: Collection[Breakdown], *, parts: int, now: datetime) -> SegmentOverview:
+        """How many customers are in each segment; broken down into up to so many parts each."""
+
+    async def regions(self, *, after: str | None, limit: int, now: datetime) -> RegionOverview:
+        """The customers of each region, after one."""
