@@ -26,6 +26,7 @@ from tests.support.oracle import Message, Oracle, Setting
 
 from segment_api.app import create_app
 from segment_api.context import Context
+from segmentation.storage.directory import PostgresDirectory
 from segmentation.storage.engine import create_engine, transaction
 from segmentation.storage.foundation import open_house
 from segmentation.storage.ledger import PostgresLedger
@@ -119,6 +120,7 @@ def client_of(engine: AsyncEngine, setting: Setting, now: Callable[[], datetime]
             house,
             now,
             PostgresPolicies(engine, house),
+            PostgresDirectory(engine, house),
         )
     )
     return httpx.AsyncClient(

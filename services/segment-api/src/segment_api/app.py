@@ -7,7 +7,7 @@ from segment_api import problems
 from segment_api.context import Context
 from segment_api.documenting import complete_document, serve_asyncapi
 from segment_api.limits import LimitBody
-from segment_api.routes import customers, dispatch, dossiers, health, ingest, policies, tiers
+from segment_api.routes import customers, dispatch, dossiers, health, ingest, listing, policies, tiers
 from segment_api.telemetry import CountRequests, Metrics
 
 _DESCRIPTION = """
@@ -16,6 +16,8 @@ Live customer segmentation for logistics: each customer's current **segment**, *
 
 * A TMS asks `GET /customers/{customer_id}/segment`, many at once by `POST /customers/segments`.
 * Dispatch asks `POST /dispatch/priorities`, which of up to 10,000 waiting orders goes first.
+* Customers by what they are: `GET /customers`, in pages, or everybody as NDJSON or CSV; counts: `GET /segments`,
+  `GET /regions`.
 * Why it is so: `GET /customers/{customer_id}/explanation`; what became of it: `GET /customers/{customer_id}/history`.
 * A person decides over the rules, for a time, by `PUT /customers/{customer_id}/override`.
 * Operations look at `GET /ingest/status`, `GET /tiers`, `GET /dead-letters` and `GET /events/{event_id}`.
@@ -33,6 +35,8 @@ _TAGS = [
     {"name": "customers", "description": "Where customers stand."},
     {"name": "dispatch", "description": "Which order goes first."},
     {"name": "overrides", "description": "What people decide over the rules."},
+    {"name": "segments", "description": "Everyone by segment."},
+    {"name": "regions", "description": "Everyone by region."},
     {"name": "tiers", "description": "The ranking of everyone."},
     {"name": "policies", "description": "What decides: versions, activation, trying out."},
     {"name": "ingestion", "description": "What becomes of messages."},
@@ -54,7 +58,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.metrics = Metrics()
     problems.install(app)
-    for part in (customers, dispatch, dossiers, tiers, policies, ingest, health):
+    for part in (customers, dispatch, dossiers, listing, tiers, policies, ingest, health):
         app.include_router(part.router)
     app.add_middleware(LimitBody)
     app.add_middleware(CountRequests, metrics=app.state.metrics)

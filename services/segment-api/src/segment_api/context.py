@@ -1,15 +1,17 @@
 """What every route works with: the reader, the clock, the house."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
+from segment_api.exporting import Slots
 from segment_api.languages import choose_language
 from segmentation.dossiers import Dossiers, Overrides
 from segmentation.ledger import House, Quarantine
+from segmentation.listing import Directory
 from segmentation.money import MINOR_UNITS
 from segmentation.versions import Policies
 
@@ -24,6 +26,8 @@ class Context:
     house: House
     now: Callable[[], datetime]
     policies: Policies
+    directory: Directory
+    exports: Slots = field(default_factory=Slots)
 
     @property
     def decimals(self) -> int:

@@ -7,7 +7,16 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from segment_api import asyncapi, dispatch_schemas, dossier_schemas, ingest_schemas, policy_schemas, problems, schemas
+from segment_api import (
+    asyncapi,
+    dispatch_schemas,
+    dossier_schemas,
+    ingest_schemas,
+    listing_schemas,
+    policy_schemas,
+    problems,
+    schemas,
+)
 
 _NOT_OURS = "HTTPValidationError"
 
@@ -28,8 +37,8 @@ def complete_document(app: FastAPI) -> None:
             for operation in path.values():
                 if _NOT_OURS in str(operation["responses"].get("422", "")):
                     del operation["responses"]["422"]
-        topics = (schemas, ingest_schemas, policy_schemas, dossier_schemas, dispatch_schemas)
-        for model in (value for topic in topics for value in vars(topic).values()):
+        topics = (schemas, ingest_schemas, policy_schemas, dossier_schemas, listing_schemas, dispatch_schemas)
+        for model in {name: value for topic in topics for name, value in vars(topic).items()}.values():
             if isinstance(model, type) and issubclass(model, BaseModel) and model.__name__ in parts:
                 example = (model.model_config.get("json_schema_extra") or {}).get("example")  # type: ignore[union-attr]
                 if example is not None:

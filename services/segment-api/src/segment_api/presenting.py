@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from segment_api import ingest_schemas, policy_schemas, schemas
+from segment_api import ingest_schemas, listing_schemas, policy_schemas, schemas
 from segmentation import services
 from segmentation.dry_run import DryRun
 from segmentation.fields import CustomerId
@@ -22,6 +22,7 @@ from segmentation.ledger import (
     Replay,
     TierOverview,
 )
+from segmentation.listing import UNKNOWN, Breakdown, RegionOverview, SegmentCount, SegmentOverview
 from segmentation.money import MINOR_UNITS, format_minor
 from segmentation.outcomes import Outcome
 from segmentation.overrides import Override, effective_tier
@@ -60,7 +61,7 @@ def present_segment(answer: Answer, language: str) -> schemas.SegmentAnswer:
         ),
         value_level=snapshot.facets.value_level,
         risk=schemas.RiskPart(churn_probability=None),
-        recommended_service_level=_level(
+        recommended_service_level=present_level(
             policy,
             snapshot.service_level,
             [reason.text(language) for reason in snapshot.service_reasons],
@@ -93,7 +94,7 @@ def present_segments(answers: Answers, asked: Iterable[CustomerId | str], langua
     policy = answers.policy
     wanted = dict.fromkeys(asked)
     known = [answers.known[CustomerId(each)] for each in wanted if each in answers.known]
-    default = _level(policy, policy.default_level, [_UNKNOWN_REASON[language]], language)
+    default = present_unknown(policy, language)
     return schemas.SegmentsAnswer(
         as_of=answers.as_of,
         customers=[present_segment(answer, language) for answer in known],
@@ -105,7 +106,12 @@ def present_segments(answers: Answers, asked: Iterable[CustomerId | str], langua
     )
 
 
-def _level(
+def present_unknown(policy: Policy, language: str) -> schemas.ServiceLevelPart:
+    """What is to be done for customers nobody has heard of."""
+    return present_level(policy, policy.default_level, [_UNKNOWN_REASON[language]], language)
+
+
+def present_level(
     policy: Policy,
     code: str,
     reasons: Sequence[str],
@@ -114,6 +120,7 @@ def _level(
     additions: Sequence[tuple[str, Sequence[Reason]]] = (),
     known: int = 0,
 ) -> schemas.ServiceLevelPart:
+    """What is to be done for a customer."""
     level = policy.service_levels[code]
     names = {addition.code: addition.name(language) for addition in policy.additions}
     care = policy.care(code, [each for each, _ in additions])
@@ -155,6 +162,75 @@ def _level(
             individualisation=float(related.individualisation),
         ),
     )
+
+
+def present_segments_summary(overview: SegmentOverview, language: str) -> listing_schemas.SegmentsSummary:
+    """Everyone by segment."""
+    names = overview.policy.segments
+    return listing_schemas.SegmentsSummary(
+        as_of=overview.as_of,
+        customers=overview.customers,
+        overdue=overview.overdue,
+        segments=[
+            listing_schemas.SegmentSummary(
+                code=each.code,
+                name=names[each.code].name(language) if each.code in names else each.code,
+                customers=each.customers,
+                share=_share(each.customers, overview.customers),
+                **_present_breakdowns(each),
+            )
+            for each in overview.segments
+        ],
+    )
+
+
+def _present_breakdowns(each: SegmentCount) -> dict[str, Any]:
+    regions, industries = each.broken_down.get(Breakdown.REGION), each.broken_down.get(Breakdown.INDUSTRY)
+    return {
+        "regions": regions
+        and [
+            listing_schemas.RegionPart(
+                region=part.value, customers=part.customers, share=_share(part.customers, each.customers)
+            )
+            for part in regions.parts
+        ],
+        "other_regions": regions
+        and listing_schemas.OtherRegions(regions=regions.others, customers=regions.customers_of_others),
+        "industries": industries
+        and [
+            listing_schemas.IndustryPart(
+                industry=part.value or UNKNOWN, customers=part.customers, share=_share(part.customers, each.customers)
+            )
+            for part in industries.parts
+        ],
+    }
+
+
+def present_regions(overview: RegionOverview, decimals: int, following: str | None) -> listing_schemas.RegionsAnswer:
+    """Everyone by region, a page of it."""
+    shown_decimals = 0 if overview.basis == Basis.ORDERS else decimals
+    return listing_schemas.RegionsAnswer(
+        as_of=overview.as_of,
+        basis=overview.basis,
+        customers=overview.customers,
+        overdue=overview.overdue,
+        total=format_minor(overview.total, shown_decimals),
+        regions=[
+            listing_schemas.RegionSummary(
+                region=each.region,
+                customers=each.customers,
+                tiers=[listing_schemas.RegionTier(tier=tier, customers=count) for tier, count in each.tiers.items()],
+                net_revenue=format_minor(each.value, shown_decimals),
+                share=_share(each.value, overview.total),
+            )
+            for each in overview.regions
+        ],
+        next=following,
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def present_tiers(overview: TierOverview, decimals: int) -> schemas.TiersAnswer:

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from segmentation.errors import NotReady, StoreUnavailable
+from segmentation.errors import FilterInvalid, NotReady, StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = "2"
@@ -165,6 +165,11 @@ def install(app: FastAPI) -> None:
         errors = [_invalid_field(each) for each in error.errors()]
         return answer(request, ProblemAnswer(422, f"{errors[0].field}: {errors[0].problem}"), errors[:20])
 
+    async def on_invalid_filter(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, FilterInvalid)  # noqa: S101 - registered for it
+        wrong = InvalidField(field=f"query.{error.name}", problem=error.problem)
+        return answer(request, ProblemAnswer(422, f"{wrong.field}: {wrong.problem}"), [wrong])
+
     async def on_unavailable(request: Request, error: Exception) -> JSONResponse:
         # Only our own sentence is passed on: a driver's may hold addresses.
         away = "The database is out of reach at the moment; try again shortly."
@@ -177,5 +182,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ProblemAnswer, on_problem)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_invalid_request)
+    app.add_exception_handler(FilterInvalid, on_invalid_filter)
     app.add_exception_handler(StoreUnavailable, on_unavailable)
     app.add_exception_handler(Exception, on_surprise)

@@ -11,7 +11,8 @@ def example(answer: Any) -> ConfigDict:  # noqa: ANN401 - any JSON value
     return ConfigDict(json_schema_extra={"example": answer})
 
 
-def _utc_text(moment: datetime) -> str:
+def utc_text(moment: datetime) -> str:
+    """A moment as answers show it."""
     moment = moment.astimezone(UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
@@ -34,7 +35,7 @@ def _storable(text: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(_storable)]
-Moment = Annotated[datetime, PlainSerializer(_utc_text, return_type=str)]
+Moment = Annotated[datetime, PlainSerializer(utc_text, return_type=str)]
 Money = Annotated[str, Field(description="Decimal string with exactly the base currency's decimals.")]
 AsOf = Annotated[date, Field(description="The business day that the answer is computed for.")]
 
@@ -194,7 +195,7 @@ _WELCOME_EXAMPLE = {
         "individualisation": 0.0,
     },
 }
-_SEGMENT_EXAMPLE = {
+EXAMPLE_OF_A_SEGMENT = {
     "customer_id": "C-1042",
     "as_of": "2026-11-22",
     "segment": {
@@ -219,7 +220,7 @@ _SEGMENT_EXAMPLE = {
 class SegmentAnswer(BaseModel):
     """Where a customer stands, and what to do for it."""
 
-    model_config = example(_SEGMENT_EXAMPLE)
+    model_config = example(EXAMPLE_OF_A_SEGMENT)
 
     customer_id: str
     as_of: AsOf
@@ -336,7 +337,7 @@ class SegmentsAnswer(BaseModel):
     model_config = example(
         {
             "as_of": "2026-11-22",
-            "customers": [_SEGMENT_EXAMPLE],
+            "customers": [EXAMPLE_OF_A_SEGMENT],
             "unknown": [
                 {
                     "customer_id": "nobody",

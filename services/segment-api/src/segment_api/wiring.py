@@ -9,9 +9,11 @@ import uvicorn
 
 from segment_api.app import create_app
 from segment_api.context import Context
+from segment_api.exporting import Slots
 from segment_api.settings import ApiSettings
 from segmentation.errors import SettingInvalid
 from segmentation.storage import foundation
+from segmentation.storage.directory import PostgresDirectory
 from segmentation.storage.engine import create_engine
 from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.overriding import PostgresOverrides
@@ -41,6 +43,8 @@ async def serve(settings: ApiSettings) -> None:
             settings.house,
             _now,
             PostgresPolicies(engine, settings.house),
+            PostgresDirectory(engine, settings.house),
+            Slots(settings.exports_at_once),
         )
         server = uvicorn.Server(
             uvicorn.Config(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from segment_api import presenting, problems, schemas
+from segment_api import negotiating, problems, rendering, schemas
 from segment_api.context import Context, InContext, InLanguage
 from segment_api.problems import ProblemAnswer
 from segmentation.fields import CustomerId, read_customer_id
@@ -47,7 +47,7 @@ async def read_segment(
         raise unknown(customer_id)
     if as_of is not None and as_of != answer.as_of:
         answer = await _recorded(context, asked, as_of, answer.as_of)
-    body = presenting.present_segment(answer, language).model_dump_json().encode()
+    body = rendering.segment_bytes(answer, language)
     # The tag covers the whole answer, so as_of and the language too.
     tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"ETag": tag, "Content-Language": language, "Vary": "Accept-Language", "Cache-Control": "no-cache"}
@@ -70,19 +70,38 @@ async def read_metrics(customer_id: AskedFor, context: InContext) -> schemas.Met
     return schemas.MetricsAnswer(customer_id=customer_id, as_of=as_of, **figures.describe(0, decimals=context.decimals))
 
 
-@router.post(
-    "/customers/segments",
-    summary="Segments of many customers at once",
-    description="Up to 10,000 ids in one call. Customers nobody has heard of are listed with the policy's default "
-    "service level; they are never an error.",
-    responses=problems.responses(413, 422, 503),
-)
 async def read_segments(
-    question: schemas.SegmentsQuestion, context: InContext, language: InLanguage
-) -> schemas.SegmentsAnswer:
+    question: schemas.SegmentsQuestion,
+    context: InContext,
+    language: InLanguage,
+    accept: Annotated[str | None, Header(description="`application/json` or `application/x-ndjson`.")] = None,
+) -> Response:
     asked = [read_customer_id(customer_id) for customer_id in question.customer_ids]
-    answers = await context.reader.answers(filter(None, asked), now=context.now())
-    return presenting.present_segments(answers, question.customer_ids, language)
+    answers = await context.reader.answers(dict.fromkeys(filter(None, asked)), now=context.now())
+    chosen = negotiating.choose_media_type(accept, ("application/json", rendering.NDJSON))
+    render = rendering.segments_lines if chosen == rendering.NDJSON else rendering.segments_body
+    headers = {"Content-Language": language, "Vary": "Accept, Accept-Language"}
+    return Response(render(answers, question.customer_ids, language), media_type=chosen, headers=headers)
+
+
+router.add_api_route(
+    "/customers/segments",
+    read_segments,
+    methods=["POST"],
+    route_class_override=negotiating.NdjsonIdsRoute,
+    summary="Segments of many customers at once",
+    description="Up to 10,000 ids in one call, each answered once. Customers nobody has heard of are listed with the "
+    "policy's default service level; they are never an error.\n\nThe ids may also come as NDJSON (`Content-Type: "
+    "application/x-ndjson`): on each line an id as a JSON string, or an object with a `customer_id`. With `Accept: "
+    "application/x-ndjson` there is a line for each customer, in the order asked for; of an unknown one it has "
+    "`customer_id`, `as_of` and `recommended_service_level`.",
+    response_model=schemas.SegmentsAnswer,
+    responses={
+        200: {"content": {rendering.NDJSON: {}}},
+        **problems.responses(413, 422, 503),
+    },
+    openapi_extra={"requestBody": {"content": {rendering.NDJSON: {}}}},
+)
 
 
 async def _recorded(context: Context, customer_id: CustomerId, day: date, today: date) -> Answer:
