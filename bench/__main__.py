@@ -16,6 +16,7 @@ from rich.table import Table
 from bench.figures import GOALS, RESULTS, Results
 from bench.ingest import measure_growth, measure_ingestion
 from bench.keeper import measure_keeper
+from bench.lookup import measure_bulk
 from bench.site import BenchFailed, Site
 from local_stack.failures import StackFailed
 
@@ -77,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _measure(site: Site, results: Results, events: int, customers: int, wanted: frozenset[str]) -> None:
     if wanted & {"ingest_vs_copy", "ingest_vs_orm"}:
         await measure_ingestion(site, results, events=events, wanted=wanted)
+    if "bulk_vs_single" in wanted:
+        await measure_bulk(site, results)
     if "growth_events_x10" in wanted:
         await measure_growth(site, results, events=events)
     if wanted & {"keeper_vs_sql", "worker_memory_mb"}:

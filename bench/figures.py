@@ -27,6 +27,7 @@ class Goal:
 GOALS: Final[Mapping[str, Goal]] = {
     "ingest_vs_copy": Goal(0.25),
     "ingest_vs_orm": Goal(10),
+    "bulk_vs_single": Goal(20),
     "growth_events_x10": Goal(1.3, at_most=True),
     "keeper_vs_sql": Goal(50),
     "worker_memory_mb": Goal(300, at_most=True),

@@ -27,6 +27,7 @@ from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import Child
 from local_stack.simulation import Message
 from local_stack.topics import Topics
+from segment_api.settings import ApiSettings
 from segmentation.ledger import House
 
 HOUSE: Final = House("event", "CNY", "UTC")
@@ -34,7 +35,7 @@ PARTITIONS: Final = 4
 """Of each topic."""
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _PROGRAMS: Final = Path(sys.executable).parent
-_SETTINGS: Final = frozenset(name.upper() for name in WorkerSettings.model_fields)
+_SETTINGS: Final = frozenset(name.upper() for name in (*WorkerSettings.model_fields, *ApiSettings.model_fields))
 _LIMIT_SECONDS: Final = 600.0
 _SAMPLE_SECONDS: Final = 0.02
 _ASK_SECONDS: Final = 0.25
@@ -158,6 +159,20 @@ class Site:
             [str(_PROGRAMS / "ingest-worker"), "run"],
             log=self._directory / log,
             environment={**self._environment, **settings},
+        )
+
+    def start_api(self, settings: Mapping[str, str], log: str) -> Child:
+        return Child.start(
+            "segment-api",
+            [str(_PROGRAMS / "segment-api"), "run"],
+            log=self._directory / log,
+            environment={
+                **self._environment,
+                "CLOCK": HOUSE.clock,
+                "BASE_CURRENCY": HOUSE.base_currency,
+                "BUSINESS_TIMEZONE": HOUSE.time_zone,
+                **settings,
+            },
         )
 
     def _migrate(self, url: str) -> None:

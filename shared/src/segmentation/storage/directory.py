@@ -45,7 +45,7 @@ from segmentation.listing import (
     SegmentParts,
 )
 from segmentation.policy import Policy
-from segmentation.storage.assessed import load_snapshots, snapshot_from_row
+from segmentation.storage.assessed import load_snapshots, snapshots_of
 from segmentation.storage.engine import transaction
 from segmentation.storage.reader import PostgresReader
 from segmentation.tiering import TIERS
@@ -261,13 +261,12 @@ class _Search:
             # One more than wanted: whether there is another page.
             rows = max(limit + 1 - len(found), _CHUNK if looked_at else 0)
             asked = self._wanted | {"after": place, "limit": rows}
-            candidates = (await self._connection.execute(self._next, asked)).all()
+            candidates = snapshots_of(await self._connection.execute(self._next, asked))
             looked_at += len(candidates)
-            snapshots = {row.customer_id: snapshot_from_row(row) for row in candidates}
-            found += [each for each in await self._answers(snapshots) if self._criteria.hold(each.snapshot)]
+            found += [each for each in await self._answers(candidates) if self._criteria.hold(each.snapshot)]
             if len(candidates) < rows:
                 return self._cut(as_of, found, limit, None)
-            place = candidates[-1].customer_id
+            place = next(reversed(candidates))
         return self._cut(as_of, found, limit, place)
 
     async def _begin(self) -> None:

@@ -85,9 +85,9 @@ class CustomersQuestion(BaseModel):
     description="A page of segment answers, in byte order of the ids. Filters hold on the answers shown, for the "
     "current `as_of`; repeat one for any of several values. Follow `next` (also a `Link` header) until it is null: a "
     "page may be shorter than `limit` and not be the last. Whoever moves meanwhile appears at most once, and nobody "
-    "who stays is skipped.\n\nWith `Accept: application/x-ndjson` or `Accept: text/csv` everybody at once, as a stream of "
-    'one moment. The last line of NDJSON is `{"complete": true, "as_of": ..., "customers": ...}`, the last row of CSV '
-    "begins with `#complete`: without it the stream was cut.",
+    "who stays is skipped.\n\nWith `Accept: application/x-ndjson` or `Accept: text/csv` everybody at once, as a stream "
+    'of one moment. The last line of NDJSON is `{"complete": true, "as_of": ..., "customers": ...}`, the last row of '
+    "CSV begins with `#complete`: without it the stream was cut.",
     response_model=listing_schemas.CustomersAnswer,
     responses={
         200: {
