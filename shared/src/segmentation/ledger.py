@@ -285,6 +285,8 @@ class EventFate:
     """None where no message of that id was ever applied."""
     rejections: Sequence[DeadLetter]
     """Messages of that id that were refused, newest first, without their bytes."""
+    older_rejections: bool = False
+    """Whether there are more than those."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,13 +256,15 @@ class EventAnswer(BaseModel):
                 "counting_event_id": "evt-4711",
             },
             "rejections": [],
+            "older_rejections": False,
         }
     )
 
     event_id: str = Field(description="As asked for.")
     outcome: str = Field(description="applied, or rejected where no message of this id was ever applied.")
     applied: AppliedPart | None = Field(description="The message that was applied; its repeats are duplicates.")
-    rejections: list[DeadLetterAnswer] = Field(description="The newest messages of this id that were refused.")
+    rejections: list[DeadLetterAnswer] = Field(description="The hundred newest messages of this id that were refused.")
+    older_rejections: bool = Field(description="Whether more were refused; `GET /dead-letters` lists all.")
 
 
 class TotalPart(BaseModel):

@@ -87,11 +87,14 @@ class PolicyDetail(PolicyAnswer):
 class PoliciesAnswer(BaseModel):
     """All versions of the policy, and how they came in force."""
 
-    model_config = example({"active": 3, "policies": [_POLICY_EXAMPLE], "activations": [_ACTIVATION_EXAMPLE]})
+    model_config = example(
+        {"active": 3, "policies": [_POLICY_EXAMPLE], "activations": [_ACTIVATION_EXAMPLE], "older_activations": False}
+    )
 
     active: int | None = Field(description="The version in force.")
     policies: list[PolicyAnswer] = Field(description="Newest first.")
     activations: list[ActivationAnswer] = Field(description="The last hundred, newest first.")
+    older_activations: bool = Field(description="Whether there are older ones that are not listed.")
 
 
 class CancelledAnswer(BaseModel):

@@ -361,6 +361,7 @@ def present_event(fate: EventFate) -> ingest_schemas.EventAnswer:
             counting_event_id=applied.counting_event_id,
         ),
         rejections=[present_dead_letter(letter) for letter in fate.rejections],
+        older_rejections=fate.older_rejections,
     )
 
 
@@ -452,7 +453,7 @@ def present_activation(activation: Activation) -> policy_schemas.ActivationAnswe
 
 
 def present_policies(
-    versions: Sequence[PolicyVersion], activations: Sequence[Activation]
+    versions: Sequence[PolicyVersion], activations: Sequence[Activation], *, older: bool = False
 ) -> policy_schemas.PoliciesAnswer:
     """All versions of the policy."""
     active = [each.version for each in versions if each.state is PolicyState.ACTIVE]
@@ -460,6 +461,7 @@ def present_policies(
         active=active[0] if active else None,
         policies=[present_policy(each) for each in versions],
         activations=[present_activation(each) for each in activations],
+        older_activations=older,
     )
 
 

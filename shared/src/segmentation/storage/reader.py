@@ -298,7 +298,7 @@ class PostgresReader:
     async def event(self, event_id: str) -> EventFate | None:
         async with self._reading() as connection:
             row = (await connection.execute(_EVENT, {"event_key": event_key(event_id)})).one_or_none()
-            asked = {"event_id": event_id, "limit": _REJECTIONS_SHOWN}
+            asked = {"event_id": event_id, "limit": _REJECTIONS_SHOWN + 1}
             rejections = [
                 dead_letter_from_row(letter, whole=False) for letter in await connection.execute(_REJECTIONS, asked)
             ]
@@ -315,7 +315,8 @@ class PostgresReader:
                 recorded_at=row.recorded_at,
                 counting_event_id=row.counting_event_id,
             )
-        return EventFate(event_id, applied, rejections)
+        older = len(rejections) > _REJECTIONS_SHOWN
+        return EventFate(event_id, applied, rejections[:_REJECTIONS_SHOWN], older)
 
     async def totals(self, first: date, last: date) -> Sequence[DayTotal]:
         async with self._reading() as connection:

@@ -20,12 +20,13 @@ Version = Annotated[str, Path(description="Number of the version.", examples=["4
 @router.get(
     "/policies",
     summary="All versions of the policy",
-    description="Which is in force, which are drafts or scheduled, and the history of activations.",
+    description="Which is in force, which are drafts or scheduled, and the last hundred activations.",
     responses=problems.responses(503),
 )
 async def read_policies(context: InContext) -> policy_schemas.PoliciesAnswer:
     versions = await context.policies.versions()
-    return presenting.present_policies(versions, await context.policies.activations(limit=_SHOWN))
+    activations = await context.policies.activations(limit=_SHOWN + 1)
+    return presenting.present_policies(versions, activations[:_SHOWN], older=len(activations) > _SHOWN)
 
 
 @router.post(
