@@ -19,7 +19,7 @@ from tests.support.builders import a_complaint, a_customer, an_order
 from segment_api import paging, rendering
 from segment_api.exporting import Slots
 from segment_api.routes.listing import CustomersQuestion
-from segmentation.listing import CLOSED, MAY_BE_WITHOUT, Facet
+from segmentation.listing import CLOSED, MAY_BE_WITHOUT, Filter
 from segmentation.storage.engine import create_engine
 
 NDJSON: Final = {"Accept": "application/x-ndjson"}
@@ -150,16 +150,16 @@ async def test_what_nobody_can_have_is_refused_with_what_there_is(api: Api, quer
     assert all(word in detail for word in named), detail
 
 
-def test_the_filters_are_the_facets_with_their_values() -> None:
+def test_the_filters_are_the_domains_with_their_values() -> None:
     """The question is written out for the document; this holds it to the domain's own lists."""
     properties = CustomersQuestion.model_json_schema()["properties"]
-    assert set(properties) == {*Facet, "without", "limit", "cursor"}
+    assert set(properties) == {*Filter, "without", "limit", "cursor"}
     definitions = CustomersQuestion.model_json_schema()["$defs"]
-    for facet, values in CLOSED.items():
-        items = properties[facet]["items"]
+    for name, values in CLOSED.items():
+        items = properties[name]["items"]
         items = definitions[items["$ref"].rpartition("/")[2]] if "$ref" in items else items
-        assert items["enum"] == list(values), facet
-    assert properties["without"]["items"]["enum"] == [facet.value for facet in MAY_BE_WITHOUT]
+        assert items["enum"] == list(values), name
+    assert properties["without"]["items"]["enum"] == [name.value for name in MAY_BE_WITHOUT]
 
 
 # --- cursors --------------------------------------------------------------------------------------------------------

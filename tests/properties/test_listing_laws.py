@@ -1,6 +1,6 @@
 """Listings of generated histories: pages put together are everybody by the oracle, each as its own answer says.
 
-What the oracle knows of a facet (profile, region, channel, services, computed tiers) is held against the oracle; what
+What the oracle knows (profile, region, channel, services, computed tiers) is held against the oracle; what
 only the policy decides, against the answers of single customers, which other suites hold against the oracle.
 """
 
@@ -22,7 +22,7 @@ from tests.support.oracle import Message, Oracle, Setting
 from segmentation.assessment import Snapshot
 from segmentation.fields import CustomerId
 from segmentation.ledger import Answer
-from segmentation.listing import CLOSED, MAY_BE_WITHOUT, UNKNOWN, Breakdown, Criteria, Facet
+from segmentation.listing import CLOSED, MAY_BE_WITHOUT, UNKNOWN, Breakdown, Criteria, Filter
 from segmentation.storage import directory as postgres_directory
 from segmentation.storage.directory import PostgresDirectory
 from segmentation.storage.engine import create_engine
@@ -74,19 +74,19 @@ def in_byte_order(customer_ids: Collection[str]) -> list[str]:
     return sorted(customer_ids, key=str.encode)
 
 
-def by_oracle(oracle: Oracle, facet: Facet, customer_id: str, tiers: dict[str, str]) -> str | None:
-    if facet is Facet.TIER:
+def by_oracle(oracle: Oracle, name: Filter, customer_id: str, tiers: dict[str, str]) -> str | None:
+    if name is Filter.TIER:
         return tiers[customer_id]
-    value: str | None = oracle.profile(customer_id)[facet]
-    return value or UNKNOWN if facet in (Facet.INDUSTRY, Facet.SUBJECT_TYPE) else value
+    value: str | None = oracle.profile(customer_id)[name]
+    return value or UNKNOWN if name in (Filter.INDUSTRY, Filter.SUBJECT_TYPE) else value
 
 
-KNOWN_TO_THE_ORACLE = (Facet.TIER, Facet.INDUSTRY, Facet.SUBJECT_TYPE, Facet.REGION, Facet.CHANNEL)
+KNOWN_TO_THE_ORACLE = (Filter.TIER, Filter.INDUSTRY, Filter.SUBJECT_TYPE, Filter.REGION, Filter.CHANNEL)
 
 
 @few
 @given(histories(), settings_for_histories(), LIMITS)
-async def test_pages_of_a_facet_are_everybody_who_has_it_by_the_oracle(
+async def test_pages_of_a_filter_are_everybody_for_whom_it_holds_by_the_oracle(
     engine: AsyncEngine, history: list[Message], setting: Setting, limit: int
 ) -> None:
     """And the counts by region are the oracle's; nobody is left out, nobody is counted twice."""
@@ -95,14 +95,14 @@ async def test_pages_of_a_facet_are_everybody_who_has_it_by_the_oracle(
     as_of, everybody = oracle.as_of(NOW), oracle.customers()
     tiers = {} if as_of is None else oracle.computed_tiers(as_of)
     assert ids(await paged(directory, Criteria(), limit=limit, now=NOW)) == in_byte_order(everybody)
-    for facet in KNOWN_TO_THE_ORACLE:
-        values = {each: by_oracle(oracle, facet, each, tiers) for each in everybody}
-        wanted = {value for value in values.values() if value is not None} | set(CLOSED.get(facet, ()))
+    for name in KNOWN_TO_THE_ORACLE:
+        values = {each: by_oracle(oracle, name, each, tiers) for each in everybody}
+        wanted = {value for value in values.values() if value is not None} | set(CLOSED.get(name, ()))
         for value in sorted(wanted):
-            found = await paged(directory, Criteria({facet: frozenset([value])}), limit=limit, now=NOW)
-            assert ids(found) == in_byte_order([each for each in everybody if values[each] == value]), (facet, value)
-        if facet in MAY_BE_WITHOUT:
-            without = await paged(directory, Criteria(without=frozenset([facet])), limit=limit, now=NOW)
+            found = await paged(directory, Criteria({name: frozenset([value])}), limit=limit, now=NOW)
+            assert ids(found) == in_byte_order([each for each in everybody if values[each] == value]), (name, value)
+        if name in MAY_BE_WITHOUT:
+            without = await paged(directory, Criteria(without=frozenset([name])), limit=limit, now=NOW)
             assert ids(without) == in_byte_order([each for each in everybody if values[each] is None])
     overview = await directory.regions(after=None, limit=100, now=NOW)
     regions = Counter(oracle.profile(each)["region"] for each in everybody)
@@ -116,15 +116,15 @@ async def test_pages_of_a_facet_are_everybody_who_has_it_by_the_oracle(
     assert overview.total == sum(value for value in ranked if value and value > 0)
 
 
-def shown(snapshot: Snapshot, facet: Facet) -> set[str]:
-    """The values of a facet that an answer shows; written apart from the product's own."""
+def shown(snapshot: Snapshot, name: Filter) -> set[str]:
+    """The values that an answer shows; written apart from the product's own."""
     facets: Any = snapshot.facets
-    if facet is Facet.NEED:
+    if name is Filter.NEED:
         return set(facets.needs)
-    if facet in (Facet.TIER, Facet.SEGMENT, Facet.SERVICE_LEVEL, Facet.LIFECYCLE):
-        return {str(getattr(snapshot, facet))}
-    value = getattr(facets, facet)
-    if facet in (Facet.INDUSTRY, Facet.SUBJECT_TYPE):
+    if name in (Filter.TIER, Filter.SEGMENT, Filter.SERVICE_LEVEL, Filter.LIFECYCLE):
+        return {str(getattr(snapshot, name))}
+    value = getattr(facets, name)
+    if name in (Filter.INDUSTRY, Filter.SUBJECT_TYPE):
         return {value or "unknown"}
     return set() if value is None else {value}
 
@@ -135,17 +135,17 @@ async def check_listings(engine: AsyncEngine, setting: Setting, oracle: Oracle, 
     answers = (await PostgresReader(engine, house).answers([CustomerId(each) for each in everybody], now=now)).known
     everyone = await paged(directory, Criteria(), limit=limit, now=now)
     assert everyone == [answers[CustomerId(each)] for each in in_byte_order(everybody)]
-    for facet in Facet:
-        values = {value for answer in answers.values() for value in shown(answer.snapshot, facet)}
+    for name in Filter:
+        values = {value for answer in answers.values() for value in shown(answer.snapshot, name)}
         for wanted in [frozenset([value]) for value in sorted(values)] + ([frozenset(values)] if values else []):
-            criteria = Criteria({facet: wanted})
+            criteria = Criteria({name: wanted})
             expected = [
                 answers[CustomerId(each)]
                 for each in in_byte_order(everybody)
-                if shown(answers[CustomerId(each)].snapshot, facet) & wanted
+                if shown(answers[CustomerId(each)].snapshot, name) & wanted
             ]
-            assert await paged(directory, criteria, limit=limit, now=now) == expected, (facet, wanted)
-            assert await exported(directory, criteria, now=now) == expected, (facet, wanted)
+            assert await paged(directory, criteria, limit=limit, now=now) == expected, (name, wanted)
+            assert await exported(directory, criteria, now=now) == expected, (name, wanted)
     segments = await directory.segments(tuple(Breakdown), parts=100, now=now)
     regions = await directory.regions(after=None, limit=100, now=now)
     assert (segments.overdue, regions.overdue) == (0, 0)

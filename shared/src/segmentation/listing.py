@@ -26,7 +26,7 @@ UNKNOWN: Final = "unknown"
 """Of industry and subject type: nobody has said."""
 
 
-class Facet(enum.StrEnum):
+class Filter(enum.StrEnum):
     """What customers can be found by; the values are the names of the filters."""
 
     TIER = "tier"
@@ -45,50 +45,50 @@ class Facet(enum.StrEnum):
     FREQUENCY = "frequency"
 
 
-CLOSED: Final[Mapping[Facet, Sequence[str]]] = {
-    Facet.TIER: TIERS,
-    Facet.LIFECYCLE: STAGES,
-    Facet.INDUSTRY: INDUSTRIES,
-    Facet.SUBJECT_TYPE: SUBJECT_TYPES,
-    Facet.VALUE_LEVEL: LEVELS,
-    Facet.GRADE: GRADES,
-    Facet.SIZE: SIZES,
-    Facet.FREQUENCY: LEVELS,
+CLOSED: Final[Mapping[Filter, Sequence[str]]] = {
+    Filter.TIER: TIERS,
+    Filter.LIFECYCLE: STAGES,
+    Filter.INDUSTRY: INDUSTRIES,
+    Filter.SUBJECT_TYPE: SUBJECT_TYPES,
+    Filter.VALUE_LEVEL: LEVELS,
+    Filter.GRADE: GRADES,
+    Filter.SIZE: SIZES,
+    Filter.FREQUENCY: LEVELS,
 }
-"""The values that there are, of facets whose values are ours. Those of segment and service level are the policy's."""
+"""The values that there are, where they are ours. Those of segment and service level are the policy's."""
 
-MAY_BE_WITHOUT: Final = (Facet.REGION, Facet.CHANNEL, Facet.NEED)
-"""Facets with whatever values producers send, so that no word is left to say that there is none."""
+MAY_BE_WITHOUT: Final = (Filter.REGION, Filter.CHANNEL, Filter.NEED)
+"""What has whatever values producers send, so that no word is left to say that there is none."""
 
-_VALUES: Final[Mapping[Facet, Callable[[Snapshot], Collection[str | None]]]] = {
-    Facet.TIER: lambda each: (each.tier,),
-    Facet.SEGMENT: lambda each: (each.segment,),
-    Facet.SERVICE_LEVEL: lambda each: (each.service_level,),
-    Facet.LIFECYCLE: lambda each: (each.lifecycle,),
-    Facet.INDUSTRY: lambda each: (each.facets.industry or UNKNOWN,),
-    Facet.REGION: lambda each: (each.facets.region,),
-    Facet.CHANNEL: lambda each: (each.facets.channel,),
-    Facet.SUBJECT_TYPE: lambda each: (each.facets.subject_type or UNKNOWN,),
-    Facet.NEED: lambda each: each.facets.needs,
-    Facet.VALUE_LEVEL: lambda each: (each.facets.value_level,),
-    Facet.GRADE: lambda each: (each.facets.grade,),
-    Facet.SIZE: lambda each: (each.facets.size,),
-    Facet.FREQUENCY: lambda each: (each.facets.frequency,),
+_VALUES: Final[Mapping[Filter, Callable[[Snapshot], Collection[str | None]]]] = {
+    Filter.TIER: lambda each: (each.tier,),
+    Filter.SEGMENT: lambda each: (each.segment,),
+    Filter.SERVICE_LEVEL: lambda each: (each.service_level,),
+    Filter.LIFECYCLE: lambda each: (each.lifecycle,),
+    Filter.INDUSTRY: lambda each: (each.facets.industry or UNKNOWN,),
+    Filter.REGION: lambda each: (each.facets.region,),
+    Filter.CHANNEL: lambda each: (each.facets.channel,),
+    Filter.SUBJECT_TYPE: lambda each: (each.facets.subject_type or UNKNOWN,),
+    Filter.NEED: lambda each: each.facets.needs,
+    Filter.VALUE_LEVEL: lambda each: (each.facets.value_level,),
+    Filter.GRADE: lambda each: (each.facets.grade,),
+    Filter.SIZE: lambda each: (each.facets.size,),
+    Filter.FREQUENCY: lambda each: (each.facets.frequency,),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """Whom a listing is about: of each facet any of some values, and all facets together."""
+    """Whom a listing is about: of each filter any of some values, and all filters together."""
 
-    wanted: Mapping[Facet, frozenset[str]] = field(default_factory=dict)
-    without: frozenset[Facet] = frozenset()
+    wanted: Mapping[Filter, frozenset[str]] = field(default_factory=dict)
+    without: frozenset[Filter] = frozenset()
     """Of whom these are not known; of MAY_BE_WITHOUT."""
 
     def hold(self, snapshot: Snapshot) -> bool:
         """Whether they hold for a customer as it stands."""
-        return all(not values.isdisjoint(_VALUES[facet](snapshot)) for facet, values in self.wanted.items()) and all(
-            set(_VALUES[facet](snapshot)) <= {None} for facet in self.without
+        return all(not values.isdisjoint(_VALUES[name](snapshot)) for name, values in self.wanted.items()) and all(
+            set(_VALUES[name](snapshot)) <= {None} for name in self.without
         )
 
     def check(self, policy: Policy) -> None:
@@ -99,17 +99,17 @@ class Criteria:
         """
         allowed = {
             **CLOSED,
-            Facet.SEGMENT: tuple(policy.segments),
-            Facet.SERVICE_LEVEL: tuple(policy.service_levels),
+            Filter.SEGMENT: tuple(policy.segments),
+            Filter.SERVICE_LEVEL: tuple(policy.service_levels),
         }
-        for facet, values in self.wanted.items():
-            if facet in allowed and (wrong := sorted(values.difference(allowed[facet]))):
-                raise FilterInvalid(facet, f"{wrong[0][:100]!r} is none; one of {listed(allowed[facet])} is expected")
+        for name, values in self.wanted.items():
+            if name in allowed and (wrong := sorted(values.difference(allowed[name]))):
+                raise FilterInvalid(name, f"{wrong[0][:100]!r} is none; one of {listed(allowed[name])} is expected")
 
     def canonical(self) -> str:
         """The same text for the same criteria, and for no others."""
-        wanted = [(facet.value, sorted(values)) for facet, values in sorted(self.wanted.items()) if values]
-        return repr((wanted, sorted(facet.value for facet in self.without)))
+        wanted = [(name.value, sorted(values)) for name, values in sorted(self.wanted.items()) if values]
+        return repr((wanted, sorted(name.value for name in self.without)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class CustomerPage:
 
 
 class Breakdown(enum.StrEnum):
-    """What a segment can be broken down by; facets, too."""
+    """What a segment can be broken down by."""
 
     REGION = "region"
     INDUSTRY = "industry"

@@ -36,7 +36,7 @@ from segmentation.listing import (
     Breakdown,
     Criteria,
     CustomerPage,
-    Facet,
+    Filter,
     RegionCount,
     RegionOverview,
     SegmentCount,
@@ -67,9 +67,9 @@ _DUE = """
 _OVERDUE = f"({_DUE} OR snapshots.order_traits IS NULL)"
 """As the reader sees it: what stands in the row is not what it would answer."""
 _WENT_BACK = text("SELECT as_of > :as_of FROM tier_state")
-_COLUMNS: Final[Mapping[Facet, str]] = {
-    Facet.INDUSTRY: f"coalesce(snapshots.industry, '{UNKNOWN}')",
-    Facet.SUBJECT_TYPE: f"coalesce(snapshots.subject_type, '{UNKNOWN}')",
+_COLUMNS: Final[Mapping[Filter, str]] = {
+    Filter.INDUSTRY: f"coalesce(snapshots.industry, '{UNKNOWN}')",
+    Filter.SUBJECT_TYPE: f"coalesce(snapshots.subject_type, '{UNKNOWN}')",
 }
 _NEXT = """
     -- Candidates: those for whom it holds, and those of whom only an assessment can say.
@@ -290,16 +290,14 @@ class _Search:
 def _next_statement(criteria: Criteria) -> tuple[TextClause, dict[str, Any]]:
     conditions: list[str] = []
     wanted: dict[str, Any] = {}
-    for facet, values in criteria.wanted.items():
-        wanted[facet.value] = sorted(values)
-        if facet is Facet.NEED:
+    for name, values in criteria.wanted.items():
+        wanted[name.value] = sorted(values)
+        if name is Filter.NEED:
             conditions.append("snapshots.needs ?| CAST(:need AS text[])")
         else:
-            column = _COLUMNS.get(facet, f"snapshots.{facet}")
-            conditions.append(f"{column} = ANY(CAST(:{facet} AS text[]))")
-    conditions += [
-        f"snapshots.{'needs' if facet is Facet.NEED else facet} IS NULL" for facet in sorted(criteria.without)
-    ]
+            column = _COLUMNS.get(name, f"snapshots.{name}")
+            conditions.append(f"{column} = ANY(CAST(:{name} AS text[]))")
+    conditions += [f"snapshots.{'needs' if name is Filter.NEED else name} IS NULL" for name in sorted(criteria.without)]
     holds = " AND ".join(conditions) or "true"
     return text(_NEXT.format(holds=f"({holds})", overdue=_OVERDUE)), wanted
 

@@ -10,7 +10,7 @@ from segment_api.context import InContext, InLanguage
 from segment_api.exporting import Export
 from segment_api.problems import InvalidField, ProblemAnswer
 from segmentation.fields import read_customer_id
-from segmentation.listing import Breakdown, Criteria, Facet
+from segmentation.listing import Breakdown, Criteria, Filter
 from segmentation.segments import Lifecycle
 from segmentation.tiering import Tier
 
@@ -67,15 +67,15 @@ class CustomersQuestion(BaseModel):
 
     @property
     def criteria(self) -> Criteria:
-        wanted = {facet: frozenset(map(str, getattr(self, facet))) for facet in Facet}
+        wanted = {name: frozenset(map(str, getattr(self, name))) for name in Filter}
         return Criteria(
-            {facet: values for facet, values in wanted.items() if values}, frozenset(map(Facet, self.without))
+            {name: values for name, values in wanted.items() if values}, frozenset(map(Filter, self.without))
         )
 
     @property
     def parameters(self) -> list[tuple[str, str]]:
         """As they stand in an address, but for the cursor."""
-        named = [(name, str(value)) for name in (*Facet, "without") for value in getattr(self, name)]
+        named = [(name, str(value)) for name in (*Filter, "without") for value in getattr(self, name)]
         return [*named, ("limit", str(self.limit))]
 
 
