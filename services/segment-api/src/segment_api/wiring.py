@@ -27,7 +27,6 @@ def _now() -> datetime:
 
 async def serve(settings: ApiSettings) -> None:
     """Serves until SIGTERM or SIGINT; requests under way are answered first."""
-    _collect_seldom()
     listener = _listen(settings)
     engine = create_engine(
         settings.database_url.get_secret_value(),
@@ -90,17 +89,6 @@ def _listen(settings: ApiSettings) -> socket.socket:
     # answer travel 40 ms apart wherever the other side delays its acknowledgements.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
-
-
-def _collect_seldom() -> None:
-    """Lets the garbage collector leave alone what stays, and come a tenth as often.
-
-    Answers about ten thousand customers are half a million small objects, none of them in a cycle: with Python's own
-    thresholds more than half of the time of such a call went into looking for cycles.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
 
 
 def run(settings: ApiSettings) -> None:
