@@ -65,7 +65,8 @@ def problem_in(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == PROBLEM_TYPE
     problem: dict[str, Any] = answer.json()
-    assert problem.keys() - {"errors"} == {"type", "title", "status", "detail", "instance"}
+    assert problem.keys() - {"errors"} == {"type", "title", "status", "detail", "instance", "request_id"}
+    assert problem["request_id"] == answer.headers["x-request-id"]
     assert problem["type"] == "about:blank"
     assert problem["title"] == TITLES[status]
     assert problem["status"] == status

@@ -24,8 +24,9 @@ from tests.support.histories import NOW
 from tests.support.ledgers import DEFAULT_POLICY, PostgresStore, Worker, house_of, in_postgres, settle
 from tests.support.oracle import Message, Oracle, Setting
 
-from segment_api.app import create_app
+from segment_api.app import Door, create_app
 from segment_api.context import Context
+from segmentation.storage.audit import PostgresAudit
 from segmentation.storage.directory import PostgresDirectory
 from segmentation.storage.engine import create_engine, transaction
 from segmentation.storage.foundation import open_house
@@ -109,7 +110,9 @@ class Api:
         return found
 
 
-def client_of(engine: AsyncEngine, setting: Setting, now: Callable[[], datetime]) -> httpx.AsyncClient:
+def client_of(
+    engine: AsyncEngine, setting: Setting, now: Callable[[], datetime], door: Door | None = None
+) -> httpx.AsyncClient:
     """The application over whatever the engine's database holds."""
     house = house_of(setting)
     app = create_app(
@@ -120,8 +123,10 @@ def client_of(engine: AsyncEngine, setting: Setting, now: Callable[[], datetime]
             house,
             now,
             PostgresPolicies(engine, house),
+            PostgresAudit(engine),
             PostgresDirectory(engine, house),
-        )
+        ),
+        door,
     )
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app, raise_app_exceptions=False), base_url="http://tierline"
@@ -130,13 +135,19 @@ def client_of(engine: AsyncEngine, setting: Setting, now: Callable[[], datetime]
 
 @contextlib.asynccontextmanager
 async def running(
-    engine: AsyncEngine, *, policy: str = DEFAULT_POLICY, now: datetime = NOW, clock: str = "system", **setting: Any
+    engine: AsyncEngine,
+    *,
+    policy: str = DEFAULT_POLICY,
+    now: datetime = NOW,
+    clock: str = "system",
+    door: Door | None = None,
+    **setting: Any,
 ) -> AsyncIterator[Api]:
     """The application over the engine's database, which is emptied first."""
     chosen = Setting(clock=clock, **setting)
     store = await in_postgres(engine, chosen, policy)
     hand = Clock(now)
-    async with client_of(engine, chosen, hand) as client:
+    async with client_of(engine, chosen, hand, door) as client:
         yield Api(client, store, hand, Oracle(chosen), Worker(store))
 
 

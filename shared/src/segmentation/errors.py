@@ -12,6 +12,7 @@ SegmentationError
 ├── PartitionLost       another worker owns the partition now: drop it, never retry the batch
 ├── RejectBudgetExceeded  a partition has to halt within the batch: cut the batch there, record again
 ├── NotHalted           there is nothing to resume
+├── KeyUnknown          there is no such key, or it is no longer good
 └── StoreUnavailable    the database cannot be reached or gave up: wait, then try again
     └── NotReady        it is there, but no worker has brought a policy yet
 
@@ -85,6 +86,10 @@ class RejectBudgetExceeded(SegmentationError):
 
 class NotHalted(SegmentationError):
     """What was to be resumed does not stand halted."""
+
+
+class KeyUnknown(SegmentationError):
+    """No key of that id is good."""
 
 
 class StoreUnavailable(SegmentationError):

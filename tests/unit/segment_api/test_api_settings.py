@@ -1,5 +1,7 @@
 """A bad setting of the API is one line that names it; a good one is taken as it is."""
 
+from pathlib import Path
+
 import pytest
 
 from segment_api.__main__ import main
@@ -59,6 +61,19 @@ BAD = [
     ("HTTP_PORT", "65536", "65535"),
     ("AUTH", "on", "off"),
     ("AUTH", "OFF", "off"),
+    ("AUTH", "off,keys", "keys,jwt"),
+    ("AUTH", "keys,keys", "keys,jwt"),
+    ("AUTH", "none", "keys,jwt"),
+    ("JWT_ALGORITHMS", "HS256", "shared secret"),
+    ("JWT_ALGORITHMS", "none", "RS256"),
+    ("JWT_KEYS_FILE", "/nowhere.pem", "file"),
+    ("HTTP_TLS_CERT_FILE", "/nowhere.pem", "file"),
+    ("HTTP_TRUSTED_PROXIES", "proxy.example", "networks"),
+    ("RATE_LIMIT", "-1", "0"),
+    ("RATE_LIMIT", "inf", "finite"),
+    ("CONCURRENCY_LIMIT", "0", "1"),
+    ("AUTH_FAILURES_PER_MINUTE", "often", "integer"),
+    ("DOCS_OPEN", "maybe", "boolean"),
     ("DATABASE_CONNECTIONS", "0", "1"),
     ("DATABASE_CONNECTIONS", "many", "integer"),
 ]
@@ -108,9 +123,50 @@ def test_without_authentication_only_loopback_is_served(monkeypatch: pytest.Monk
 def test_a_refused_host_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_HOST", "0.0.0.0")
     assert refusal() == (
-        "HTTP_HOST is 0.0.0.0, but AUTH=off serves loopback only: set HTTP_HOST=127.0.0.1 and put "
-        "an authenticating proxy in front"
+        "HTTP_HOST is 0.0.0.0, but AUTH=off serves loopback only: set AUTH=keys (see segment-api keys --help) or "
+        "AUTH=jwt, or HTTP_HOST=127.0.0.1"
     )
+
+
+@pytest.mark.parametrize("auth", ["keys", "jwt", "keys,jwt", "jwt,keys"])
+def test_with_authentication_any_address_is_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, auth: str) -> None:
+    monkeypatch.setenv("HTTP_HOST", "0.0.0.0")
+    monkeypatch.setenv("AUTH", auth)
+    if "jwt" in auth:
+        keys = tmp_path / "keys.pem"
+        keys.touch()
+        monkeypatch.setenv("JWT_KEYS_FILE", str(keys))
+        monkeypatch.setenv("JWT_ISSUER", "https://issuer.example")
+        monkeypatch.setenv("JWT_AUDIENCE", "tierline")
+    settings = ApiSettings.load()
+    assert settings.http_host == "0.0.0.0"
+    assert settings.ways == [way for way in ("keys", "jwt") if way in auth]
+
+
+@pytest.mark.parametrize("missing", ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_KEYS_FILE"])
+def test_tokens_need_an_issuer_an_audience_and_keys(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
+) -> None:
+    (tmp_path / "keys.pem").touch()
+    given = {"JWT_ISSUER": "issuer", "JWT_AUDIENCE": "tierline", "JWT_KEYS_FILE": str(tmp_path / "keys.pem")}
+    monkeypatch.setenv("AUTH", "keys,jwt")
+    for name, value in given.items():
+        if name != missing:
+            monkeypatch.setenv(name, value)
+    assert refusal() == f"{missing} is not set; AUTH=keys,jwt needs it"
+
+
+def test_an_issuer_without_tokens_is_a_mistake_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets it believes that tokens count."""
+    monkeypatch.setenv("AUTH", "keys")
+    monkeypatch.setenv("JWT_ISSUER", "issuer")
+    assert refusal() == "JWT_ISSUER is set, but AUTH=keys takes no tokens; add jwt to AUTH"
+
+
+def test_a_certificate_needs_its_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "certificate.pem").touch()
+    monkeypatch.setenv("HTTP_TLS_CERT_FILE", str(tmp_path / "certificate.pem"))
+    assert refusal() == "HTTP_TLS_KEY_FILE is not set; TLS needs both the certificate and its key"
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])

@@ -1,13 +1,21 @@
 """The application: routes, problems, limits, documentation without the internet."""
 
-from fastapi import FastAPI
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import Depends, FastAPI
+from fastapi.routing import iter_route_contexts
 from fastapi_offline import FastAPIOffline
 
-from segment_api import problems
+from segment_api import problems, scopes
+from segment_api.authenticating import Authenticator, Limits
 from segment_api.context import Context
-from segment_api.documenting import complete_document, serve_asyncapi
-from segment_api.limits import LimitBody
-from segment_api.routes import customers, dispatch, dossiers, health, ingest, listing, policies, tiers
+from segment_api.documenting import complete_document, serve_asyncapi, serve_docs
+from segment_api.guarding import Guard, require_scope
+from segment_api.limits import LimitBody, LimitHead
+from segment_api.observing import Observe
+from segment_api.routes import audit, customers, dispatch, dossiers, health, ingest, listing, policies, tiers
 from segment_api.telemetry import CountRequests, Metrics
 
 _DESCRIPTION = """
@@ -40,12 +48,36 @@ _TAGS = [
     {"name": "tiers", "description": "The ranking of everyone."},
     {"name": "policies", "description": "What decides: versions, activation, trying out."},
     {"name": "ingestion", "description": "What becomes of messages."},
+    {"name": "access", "description": "Who changed what."},
     {"name": "health", "description": "Is the service alive and ready."},
 ]
 
 
-def create_app(context: Context) -> FastAPI:
-    """Builds the application around what it answers from."""
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who is let in, and how it is told."""
+
+    authenticator: Authenticator
+    docs_open: bool = False
+    most_at_once: int = 100
+    """Requests of one key under way at the same time."""
+    log: Callable[..., None] | None = None
+    """Takes a line of the access log; None: there is none."""
+
+
+def open_door(context: Context) -> Door:
+    """Everyone is let in, as with AUTH=off."""
+    nobody = Authenticator(keys=None, tokens=None, now=context.now, monotonic=time.monotonic, limits=Limits())
+    return Door(nobody, docs_open=True)
+
+
+def create_app(context: Context, door: Door | None = None) -> FastAPI:
+    """Builds the application around what it answers from; without a door, everyone is let in.
+
+    Raises:
+        UndeclaredRoutes: a route is not in the table of `scopes`.
+    """
+    door = door or open_door(context)
     app = FastAPIOffline(
         title="Tierline",
         version="0.1.0",
@@ -53,15 +85,46 @@ def create_app(context: Context) -> FastAPI:
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        docs_url=None,  # ours has a policy of what a page may load
         redoc_url=None,  # its page asks the internet for a logo
+        dependencies=[Depends(require_scope)],
     )
     app.state.context = context
     app.state.metrics = Metrics()
     problems.install(app)
-    for part in (customers, dispatch, dossiers, listing, tiers, policies, ingest, health):
+    for part in (customers, dispatch, dossiers, listing, tiers, policies, ingest, audit, health):
         app.include_router(part.router)
+    # The last one added is the first that a request meets.
     app.add_middleware(LimitBody)
+    app.add_middleware(
+        Guard, authenticator=door.authenticator, docs_open=door.docs_open, most_at_once=door.most_at_once
+    )
+    app.add_middleware(LimitHead)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
+    app.add_middleware(Observe, log=door.log)
+    serve_docs(app)
     serve_asyncapi(app)
     complete_document(app)
+    _require_declared(app)
     return app
+
+
+class UndeclaredRoutes(Exception):
+    """Somebody added routes and did not say who may use them."""
+
+
+def operations(app: FastAPI) -> list[str]:
+    """Every operation that the application answers, as the table of `scopes` names it."""
+    found: list[str] = []
+    for each in iter_route_contexts(app.routes):
+        path = getattr(each, "path_format", None) or getattr(each, "path", "")
+        # A mount answers whatever is below it.
+        methods = getattr(each, "methods", None) or {"GET"}
+        found += [f"{method} {path}" for method in sorted(methods - {"HEAD"})]
+    return found
+
+
+def _require_declared(app: FastAPI) -> None:
+    missing = scopes.missing(operations(app))
+    if missing:
+        raise UndeclaredRoutes(f"no scope is declared for {', '.join(missing)}: add a line for each to scopes.NEEDED")

@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Request
 
 from segment_api.exporting import Slots
 from segment_api.languages import choose_language
+from segmentation.access import AuditTrail
 from segmentation.dossiers import Dossiers, Overrides
 from segmentation.ledger import House, Quarantine
 from segmentation.listing import Directory
@@ -26,6 +27,7 @@ class Context:
     house: House
     now: Callable[[], datetime]
     policies: Policies
+    audit: AuditTrail
     directory: Directory
     exports: Slots = field(default_factory=Slots)
 

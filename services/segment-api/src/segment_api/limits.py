@@ -1,4 +1,4 @@
-"""A limit on request bodies, kept before anything reads them."""
+"""Limits on the size of requests, kept before anything reads them."""
 
 import contextlib
 
@@ -9,6 +9,33 @@ from segment_api.problems import ProblemAnswer, answer
 
 LARGEST_BODY_BYTES = 4 * 1024 * 1024
 """10,000 customer ids of 64 characters are 680 kB, as many orders to rank with the longest ids 2.6 MB."""
+
+LONGEST_TARGET = 16_384
+"""Of path and query, in bytes."""
+
+LARGEST_HEADERS = 32_768
+"""Of all headers together, in bytes."""
+
+
+class LimitHead:
+    """ASGI middleware: answers 414 to addresses and 431 to headers that are too long for anything we serve."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            target = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
+            if target > LONGEST_TARGET:
+                problem = ProblemAnswer(414, f"Path and query have more than {LONGEST_TARGET} bytes.")
+                # The problem names the path, which is too long to be told.
+                await answer(Request({**scope, "raw_path": b""}), problem)(scope, receive, send)
+                return
+            if sum(len(name) + len(value) for name, value in scope["headers"]) > LARGEST_HEADERS:
+                problem = ProblemAnswer(431, f"The headers have more than {LARGEST_HEADERS} bytes.")
+                await answer(Request(scope), problem)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class LimitBody:

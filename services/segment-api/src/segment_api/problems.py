@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from segment_api.observing import complete_headers
 from segmentation.errors import FilterInvalid, NotReady, StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -33,6 +34,7 @@ class Problem(BaseModel):
     detail: str = Field(description="What happened here, and what to do about it.")
     instance: str = Field(description="The path that was asked for.")
     errors: list[InvalidField] | None = Field(None, description="Each part of the request that is wrong, if any.")
+    request_id: str | None = Field(None, description="Of this request, as in `X-Request-ID` and in the service's log.")
 
 
 class ProblemAnswer(Exception):
@@ -55,12 +57,16 @@ class ProblemAnswer(Exception):
 
 _TITLES = {
     400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     409: "Conflict",
     413: "Content Too Large",
+    414: "URI Too Long",
     422: "Unprocessable Content",
     429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
@@ -90,6 +96,8 @@ def _example(status: int, detail: str, instance: str, **more: Any) -> dict[str, 
 
 _BAD_LIMIT = {"field": "query.limit", "problem": "Input should be greater than or equal to 1"}
 _EXAMPLES = {
+    401: _example(401, "A key is needed: send Authorization: Bearer <key>.", "/tiers"),
+    403: _example(403, "The scope operate is needed here and is not among those of this key.", "/dead-letters"),
     404: _example(404, "No customer 'C-1042' is known.", "/customers/C-1042/segment"),
     409: _example(409, "Version 2 is active and never changes; put the text under version 4.", "/policies/2"),
     413: _example(413, "The body has more than 4194304 bytes; send less at a time.", "/customers/segments"),
@@ -102,11 +110,13 @@ _SAID = {
     405: "This path does not take that method; /docs lists what there is.",
 }
 _DESCRIPTIONS = {
+    401: "No key or token was sent, or it is not valid; `WWW-Authenticate` says what is expected.",
+    403: "The key or token has not the scope that is needed; `detail` names it.",
     404: "Nothing of that name is known, or the id is malformed.",
     409: "It does not fit what stands; `detail` says what would.",
     413: "The body is too large.",
     422: "The request is malformed; `errors` names each part.",
-    429: "One at a time; try again after the seconds in `Retry-After`.",
+    429: "Too many at a time, or too fast; try again after the seconds in `Retry-After`.",
     503: "The database is out of reach; try again after the seconds in `Retry-After`.",
 }
 
@@ -119,6 +129,7 @@ def answer(request: Request, problem: ProblemAnswer, errors: list[InvalidField] 
         detail=problem.detail,
         instance=request.scope.get("raw_path", b"").decode("latin-1"),
         errors=errors,
+        request_id=request.scope.get("request_id"),
     )
     return JSONResponse(
         body.model_dump(exclude_none=True),
@@ -126,6 +137,13 @@ def answer(request: Request, problem: ProblemAnswer, errors: list[InvalidField] 
         media_type=MEDIA_TYPE,
         headers=problem.headers,
     )
+
+
+def unavailable(error: Exception) -> ProblemAnswer:
+    """The database is out of reach, or not ready. Only our own sentence is passed on: a driver's may hold addresses."""
+    away = "The database is out of reach at the moment; try again shortly."
+    detail = str(error) if isinstance(error, NotReady) else away
+    return ProblemAnswer(503, detail, headers={"Retry-After": _RETRY_SECONDS})
 
 
 def _invalid_field(error: Mapping[str, Any]) -> InvalidField:
@@ -171,13 +189,13 @@ def install(app: FastAPI) -> None:
         return answer(request, ProblemAnswer(422, f"{wrong.field}: {wrong.problem}"), [wrong])
 
     async def on_unavailable(request: Request, error: Exception) -> JSONResponse:
-        # Only our own sentence is passed on: a driver's may hold addresses.
-        away = "The database is out of reach at the moment; try again shortly."
-        detail = str(error) if isinstance(error, NotReady) else away
-        return answer(request, ProblemAnswer(503, detail, headers={"Retry-After": _RETRY_SECONDS}))
+        return answer(request, unavailable(error))
 
     async def on_surprise(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - logged by the server
-        return answer(request, ProblemAnswer(500, "Something went wrong here; the log of the service says what."))
+        said = answer(request, ProblemAnswer(500, "Something went wrong here; the log of the service says what."))
+        # It is said outside of all middleware, which would do this.
+        complete_headers(request.scope, said.headers)
+        return said
 
     app.add_exception_handler(ProblemAnswer, on_problem)
     app.add_exception_handler(HTTPException, on_http_error)

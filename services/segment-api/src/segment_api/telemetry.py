@@ -1,5 +1,10 @@
-"""The API's figures for Prometheus: each metric once, with its unit and meaning."""
+"""What the API says: one JSON object a line on standard error, events with a fixed name and fields, never a key, a
+payload or a customer; and its figures for Prometheus: each metric once, with its unit and meaning.
+"""
 
+import json
+import logging
+import sys
 import time
 from typing import Annotated, Any
 
@@ -8,6 +13,37 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segmentation.ledger import IngestStatus
+
+_log = logging.getLogger("segment_api")
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        return json.dumps(fields | getattr(record, "fields", {}), default=str)
+
+
+def start_logging() -> None:
+    """Lets what is said go to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    _log.handlers = [handler]
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
+
+
+def say(event: str, **fields: object) -> None:
+    """Something ordinary happened."""
+    _log.info(event, extra={"fields": fields})
+
+
+def warn(event: str, **fields: object) -> None:
+    """Something is not as it should be, and needs a person."""
+    _log.warning(event, extra={"fields": fields})
 
 
 class Metrics:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -356,6 +357,39 @@ full_snapshots = Table(
     Column("customers", BigInteger, nullable=False, server_default="0", comment="on the topic, of the last attempt"),
 )
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True, comment="shown: the part of the key that is no secret"),
+    Column("name", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the secret"),
+    Column("scopes", Text, nullable=False, comment="as given, with spaces between"),
+    Column("requests_per_second", Float, comment="null: as the settings say"),
+    Column("replaces", Text, comment="the key it was rotated from"),
+    Column("created_at", _MOMENT, nullable=False, server_default=func.now()),
+    Column("expires_at", _MOMENT),
+    Column("revoked_at", _MOMENT),
+    Column("last_used_at", _MOMENT, comment="to the minute"),
+    postgresql_with={"fillfactor": "70"},
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("at", _MOMENT, nullable=False, server_default=func.now()),
+    Column("actor_kind", Text, nullable=False, comment="anyone, key, token or command"),
+    Column("actor_id", Text, nullable=False),
+    Column("actor_name", Text, nullable=False),
+    Column("request_id", Text),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, comment="version, dead letter or key; null where it is a customer"),
+    Column("customer_id", _BYTES),
+    Column("reason", Text),
+    Column("author", Text, comment="whom the request names as the one who decided; not checked"),
+    Column("detail", JSONB, nullable=False, server_default="{}"),
+    Index(None, "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
+)
 
 # --- the baseline: what dropped events counted ----------------------------------------------------------------------
 

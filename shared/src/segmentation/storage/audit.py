@@ -1,0 +1,59 @@
+"""The trail of what was changed by hand: written in the transaction of the change, read in pages."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from segmentation.access import Action, Actor, ActorKind, AuditEntry, Deed
+from segmentation.storage.engine import transaction
+from segmentation.storage.tables import audit
+
+
+async def note_deeds(connection: AsyncConnection, by: Actor, deeds: Iterable[Deed]) -> None:
+    """Adds to the trail; whoever calls it holds the transaction of the change."""
+    who: dict[str, Any] = {"actor_kind": by.kind, "actor_id": by.id, "actor_name": by.name, "request_id": by.request_id}
+    rows = [
+        who
+        | {
+            "action": deed.action,
+            "subject": deed.subject,
+            "customer_id": deed.customer_id,
+            "reason": deed.reason,
+            "author": deed.author,
+            "detail": dict(deed.detail),
+        }
+        for deed in deeds
+    ]
+    if rows:
+        await connection.execute(audit.insert(), rows)
+
+
+class PostgresAudit:
+    """`segmentation.access.AuditTrail` over PostgreSQL."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def entries(
+        self, *, action: Action | None, customer_id: str | None, before_id: int | None, limit: int
+    ) -> Sequence[AuditEntry]:
+        asked = select(audit).order_by(audit.c.id.desc()).limit(limit)
+        if action is not None:
+            asked = asked.where(audit.c.action == action)
+        if customer_id is not None:
+            asked = asked.where(audit.c.customer_id == customer_id)
+        if before_id is not None:
+            asked = asked.where(audit.c.id < before_id)
+        async with transaction(self._engine) as connection:
+            return [_entry(row) for row in await connection.execute(asked)]
+
+
+def _entry(row: Any) -> AuditEntry:  # noqa: ANN401 - a row of audit
+    return AuditEntry(
+        row.id,
+        row.at,
+        Actor(ActorKind(row.actor_kind), row.actor_id, row.actor_name, row.request_id),
+        Deed(Action(row.action), row.subject, row.customer_id, row.reason, row.author, row.detail),
+    )
