@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from segmentation import assessment, chronicle, counting, metrics, outcomes, tiering
+from segmentation.access import ANYONE, Actor
 from segmentation.announcements import announce
 from segmentation.assessment import Snapshot
 from segmentation.buckets import DayBucket, merge
@@ -273,7 +274,7 @@ class MemoryLedger:
         return True
 
     async def set_overrides(
-        self, wanted: Mapping[CustomerId, WantedOverride], *, now: datetime
+        self, wanted: Mapping[CustomerId, WantedOverride], *, now: datetime, by: Actor = ANYONE
     ) -> Mapping[CustomerId, OverrideRefusal | None]:
         as_of = self.as_of(now)
         refusals: dict[CustomerId, OverrideRefusal | None] = {}
@@ -287,7 +288,7 @@ class MemoryLedger:
                 self._assess([customer_id], as_of, now, by_hand={customer_id: judged})
         return refusals
 
-    async def end_override(self, customer_id: CustomerId, ending: Ending, *, now: datetime) -> bool:
+    async def end_override(self, customer_id: CustomerId, ending: Ending, *, now: datetime, by: Actor = ANYONE) -> bool:
         as_of, snapshot = self.as_of(now), self._snapshots.get(customer_id)
         if as_of is None or snapshot is None:
             return False

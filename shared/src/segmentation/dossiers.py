@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
+from segmentation.access import ANYONE, Actor
 from segmentation.chronicle import HistoryEntry
 from segmentation.fields import CustomerId
 from segmentation.ledger import Answer, Reader
@@ -57,14 +58,14 @@ class Overrides(Protocol):
     """What people decide over the rules. All raise StoreUnavailable while the database is away."""
 
     async def set_overrides(
-        self, wanted: Mapping[CustomerId, WantedOverride], *, now: datetime
+        self, wanted: Mapping[CustomerId, WantedOverride], *, now: datetime, by: Actor = ANYONE
     ) -> Mapping[CustomerId, OverrideRefusal | None]:
         """Sets an override for each customer, in place of the one there is, and assesses it anew.
 
-        What cannot be set is refused by itself and the others are set, all in one transaction.
+        What cannot be set is refused by itself and the others are set, all in one transaction with the audit trail.
         """
 
-    async def end_override(self, customer_id: CustomerId, ending: Ending, *, now: datetime) -> bool:
+    async def end_override(self, customer_id: CustomerId, ending: Ending, *, now: datetime, by: Actor = ANYONE) -> bool:
         """Ends the customer's override and assesses it anew; does nothing where none counts.
 
         False for an unknown customer.

@@ -13,6 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
+from segmentation.access import ANYONE, Actor
 from segmentation.assessment import Snapshot
 from segmentation.events import Reject
 from segmentation.fields import CustomerId
@@ -158,7 +159,7 @@ class Retention(Protocol):
 class Quarantine(Protocol):
     """Rejected messages, and what brings them out again. All raise StoreUnavailable while the database is away."""
 
-    async def replay(self, letter_id: int, *, now: datetime) -> Replay | None:
+    async def replay(self, letter_id: int, *, now: datetime, by: Actor = ANYONE) -> Replay | None:
         """Reads a rejected message again; what succeeds moves from rejected to its new outcome, once.
 
         None where there is no such dead letter. One that was replayed before has the outcome it got then.

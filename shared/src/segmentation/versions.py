@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
+from segmentation.access import ANYONE, Actor
 from segmentation.dry_run import DryRun
 
 
@@ -74,7 +75,9 @@ class Policies(Protocol):
     async def activations(self, *, limit: int) -> Sequence[Activation]:
         """When which version was put in force or is to be, newest first."""
 
-    async def draft(self, version: int, source: str, *, author: str | None, note: str | None) -> PolicyVersion:
+    async def draft(
+        self, version: int, source: str, *, author: str | None, note: str | None, by: Actor = ANYONE
+    ) -> PolicyVersion:
         """Stores a draft under a version: a new one, which is the next number, or one that is a draft already.
 
         Raises:
@@ -83,11 +86,11 @@ class Policies(Protocol):
         """
 
     async def activate(
-        self, version: int, *, on: date | None, author: str, reason: str | None, now: datetime
+        self, version: int, *, on: date | None, author: str, reason: str | None, now: datetime, by: Actor = ANYONE
     ) -> Activation | None:
         """Puts a version in force now, or from a business day on; None where there is no such version."""
 
-    async def cancel(self, version: int) -> int:
+    async def cancel(self, version: int, *, by: Actor = ANYONE) -> int:
         """Takes back all activations of a version that are still to come; returns how many there were."""
 
     async def dry_run(self, policy: str | int, *, now: datetime, limit_seconds: float, examples: int) -> DryRun | None:

@@ -13,6 +13,7 @@ from segmentation.money import parse_rates
 from segmentation.outcomes import Partition
 from segmentation.settings import HouseSettings
 from segmentation.storage import foundation
+from segmentation.storage.audit import operator
 from segmentation.storage.engine import create_engine
 from segmentation.storage.feeds import leap
 from segmentation.storage.full_snapshots import PostgresFullSnapshots
@@ -51,7 +52,7 @@ async def replay(settings: HouseSettings, letter_ids: Sequence[int], reason: str
         await foundation.open_house(engine, settings.house)
         ledger = PostgresLedger(engine, settings.house)
         async for letter_id in _wanted(ledger, letter_ids, reason):
-            result = await ledger.replay(letter_id, now=now)
+            result = await ledger.replay(letter_id, now=now, by=operator())
             outcomes["unknown" if result is None else result.outcome] += 1
             if outcomes.total() % _PROGRESS_EVERY == 0:
                 print(f"{outcomes.total()} replayed ...", file=sys.stderr)  # noqa: T201 - progress, for a person

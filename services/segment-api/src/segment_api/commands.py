@@ -1,7 +1,6 @@
 """What an operator does by hand: make, list, revoke and rotate keys, and look at who changed what."""
 
 import contextlib
-import getpass
 import json
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -13,8 +12,6 @@ from segmentation.access import (
     KEY_ID_BYTES,
     SECRET_BYTES,
     Action,
-    Actor,
-    ActorKind,
     ApiKey,
     AuditEntry,
     NewKey,
@@ -25,7 +22,7 @@ from segmentation.access import (
 from segmentation.errors import KeyUnknown
 from segmentation.settings import HouseSettings
 from segmentation.storage import foundation
-from segmentation.storage.audit import PostgresAudit
+from segmentation.storage.audit import PostgresAudit, operator
 from segmentation.storage.engine import create_engine
 from segmentation.storage.keys import PostgresKeys
 
@@ -42,15 +39,6 @@ async def _opened(settings: HouseSettings) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
-def _operator() -> Actor:
-    """The account that the command runs under."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as in a container
-        name = "unnamed account"
-    return Actor(ActorKind.COMMAND, name, name)
-
-
 async def create_key(
     settings: HouseSettings,
     *,
@@ -64,7 +52,7 @@ async def create_key(
     key_id, secret = secrets.token_hex(KEY_ID_BYTES), secrets.token_urlsafe(SECRET_BYTES)
     wanted = NewKey(key_id, name, tuple(scopes), digest_of(secret), expires_at, requests_per_second)
     async with _opened(settings) as engine:
-        kept = await PostgresKeys(engine).create(wanted, by=_operator(), reason=reason)
+        kept = await PostgresKeys(engine).create(wanted, by=operator(), reason=reason)
     return write_key(key_id, secret), f"Key {kept.id} ({kept.name}) may {_may(kept)}. {_ends(kept)} {_ONCE}"
 
 
@@ -92,7 +80,7 @@ async def revoke_key(settings: HouseSettings, key_id: str, *, reason: str | None
         KeyUnknown: there is none of that id.
     """
     async with _opened(settings) as engine:
-        key = await PostgresKeys(engine).revoke(key_id, by=_operator(), reason=reason, now=now)
+        key = await PostgresKeys(engine).revoke(key_id, by=operator(), reason=reason, now=now)
     if key is None:
         raise _unknown(key_id)
     return f"Key {key.id} ({key.name}) is revoked: every process refuses it within 5 seconds."
@@ -113,7 +101,7 @@ async def rotate_key(
             new_id=new_id,
             digest=digest_of(secret),
             overlap=overlap,
-            by=_operator(),
+            by=operator(),
             reason=reason,
             now=now,
         )

@@ -52,7 +52,13 @@ class OverrideOrder(BaseModel):
         None, description="Code of the level that counts; null or absent leaves it to the policy."
     )
     reason: Words = Field(description="Why; shown with the answer.", min_length=1, max_length=LONGEST_REASON)
-    author: Words = Field(description="Who decides it; shown with the answer.", min_length=1, max_length=LONGEST_AUTHOR)
+    author: Words | None = Field(
+        None,
+        description="Who decides it; shown with the answer. Absent, the name of the key or token; with AUTH=off it is "
+        "required.",
+        min_length=1,
+        max_length=LONGEST_AUTHOR,
+    )
     expires_on: Annotated[date, BeforeValidator(_day)] = Field(
         description="The first business day on which it no longer counts; later than the current one."
     )

@@ -34,7 +34,9 @@ class PolicyDraft(BaseModel):
     model_config = example({"source": 'name = "Autumn policy" ...', "author": "li.wei", "note": "More for pharma."})
 
     source: Line = Field(max_length=1_000_000, description="The whole policy, as TOML.")
-    author: Line | None = Field(None, min_length=1, max_length=200, description="Who wrote it.")
+    author: Line | None = Field(
+        None, min_length=1, max_length=200, description="Who wrote it; absent, the name of the key or token."
+    )
     note: Line | None = Field(None, max_length=2_000, description="What it is for.")
 
 
@@ -44,7 +46,9 @@ class ActivationQuestion(BaseModel):
     model_config = example({"on": "2026-12-01", "author": "li.wei", "reason": "Winter contracts begin."})
 
     on: date | None = Field(None, description="From which business day on; at once without it, or where it has come.")
-    author: Line = Field("unknown", min_length=1, max_length=200, description="Who wants it.")
+    author: Line | None = Field(
+        None, min_length=1, max_length=200, description="Who wants it; absent, the name of the key or token."
+    )
     reason: Line | None = Field(None, max_length=2_000, description="Why.")
 
 

@@ -1,5 +1,6 @@
 """The trail of what was changed by hand: written in the transaction of the change, read in pages."""
 
+import getpass
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -28,6 +29,15 @@ async def note_deeds(connection: AsyncConnection, by: Actor, deeds: Iterable[Dee
     ]
     if rows:
         await connection.execute(audit.insert(), rows)
+
+
+def operator() -> Actor:
+    """Whoever runs a command: the account of the machine that it runs under."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in a container
+        name = "unnamed account"
+    return Actor(ActorKind.COMMAND, name, name)
 
 
 class PostgresAudit:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from segmentation import counting, outcomes, traits
+from segmentation.access import ANYONE, Action, Actor, Deed
 from segmentation.budget import DEFAULT_BUDGET, RejectBudget
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.envelopes import Headers
@@ -33,6 +34,7 @@ from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, R
 from segmentation.storage import budgets, positions, tables, tiers, workers
 from segmentation.storage import counted as counted_state
 from segmentation.storage.assessed import assess_customers, lock_customers
+from segmentation.storage.audit import note_deeds
 from segmentation.storage.bulk import insert_rows
 from segmentation.storage.engine import transaction, translated_failures
 from segmentation.storage.foundation import Library, load_state
@@ -197,7 +199,7 @@ class PostgresLedger:
             )
         return _TakenIn(settled, Counter(first_heard.values()), len(touched.customers), changes)
 
-    async def replay(self, letter_id: int, *, now: datetime) -> Replay | None:
+    async def replay(self, letter_id: int, *, now: datetime, by: Actor = ANYONE) -> Replay | None:
         async with transaction(self._engine) as connection:
             letter = (await connection.execute(_LETTER, {"id": letter_id})).one_or_none()
             if letter is None:
@@ -213,6 +215,7 @@ class PostgresLedger:
                 reject = taken.settled.rejects[0][1]
                 told = {"reason": reject.reason, "field": reject.field, "sentence": reject.sentence}
                 await connection.execute(_STILL_REFUSED, {"id": letter_id} | told)
+                await note_deeds(connection, by, [_replayed(letter_id, Outcome.REJECTED, reject.reason)])
                 return Replay(letter_id, Outcome.REJECTED, reject)
             (outcome,) = taken.settled.totals()
             await connection.execute(_REPLAYED, {"id": letter_id, "outcome": outcome})
@@ -224,6 +227,7 @@ class PostgresLedger:
                     "new_customers": taken.first_heard[partition],
                 },
             )
+            await note_deeds(connection, by, [_replayed(letter_id, outcome, letter.reason)])
             return Replay(letter_id, outcome, None)
 
     async def refused(self, *, reason: str | None, after: int, limit: int) -> Sequence[int]:
@@ -277,6 +281,10 @@ class PostgresLedger:
             await connection.execute(_MOVE_AS_OF, {"day": max(accepted.occurred_day for accepted in applied)})
         as_of: date | None = await connection.scalar(_AS_OF)
         return as_of
+
+
+def _replayed(letter_id: int, outcome: Outcome, reason: str) -> Deed:
+    return Deed(Action.DEAD_LETTER_REPLAYED, str(letter_id), detail={"outcome": outcome, "rejected_for": reason})
 
 
 async def _insert_events(connection: AsyncConnection, candidates: Mapping[EventKey, AcceptedEvent]) -> set[EventKey]:

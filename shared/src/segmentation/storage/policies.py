@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from segmentation import assessment, metrics
 from segmentation import policy as policies
+from segmentation.access import ANYONE, Action, Actor, Deed
 from segmentation.assessment import Snapshot
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.dry_run import DryRun, Tally
@@ -22,6 +23,7 @@ from segmentation.ledger import House
 from segmentation.money import MINOR_UNITS
 from segmentation.policy import Policy
 from segmentation.storage.assessed import load_decision_columns, load_snapshots
+from segmentation.storage.audit import note_deeds
 from segmentation.storage.circumstances import load_descriptions, load_order_traits
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import (
@@ -89,7 +91,9 @@ class PostgresPolicies:
         async with transaction(self._engine) as connection:
             return [_activation(row) for row in await connection.execute(_ACTIVATIONS, {"limit": limit})]
 
-    async def draft(self, version: int, source: str, *, author: str | None, note: str | None) -> PolicyVersion:
+    async def draft(
+        self, version: int, source: str, *, author: str | None, note: str | None, by: Actor = ANYONE
+    ) -> PolicyVersion:
         policies.parse(source, version=version, decimals=self._decimals)
         async with transaction(self._engine) as connection:
             await connection.execute(LOCK_HOUSE)
@@ -103,12 +107,13 @@ class PostgresPolicies:
                 )
             put = {"version": version, "source": source, "author": author, "note": note}
             await connection.execute(_PUT, put)
+            await note_deeds(connection, by, [Deed(Action.POLICY_DRAFTED, str(version), reason=note, author=author)])
             stored = await _find(connection, version)
             assert stored is not None  # noqa: S101 - just put there
             return stored
 
     async def activate(
-        self, version: int, *, on: date | None, author: str, reason: str | None, now: datetime
+        self, version: int, *, on: date | None, author: str, reason: str | None, now: datetime, by: Actor = ANYONE
     ) -> Activation | None:
         async with transaction(self._engine) as connection:
             await connection.execute(LOCK_HOUSE)
@@ -120,16 +125,24 @@ class PostgresPolicies:
             state = await load_state(connection)
             as_of = self._as_of(state.as_of, now)
             asked = {"version": version, "author": author, "reason": reason}
-            if on is not None and (as_of is None or on > as_of):
+            later = on is not None and (as_of is None or on > as_of)
+            action = Action.POLICY_SCHEDULED if later else Action.POLICY_ACTIVATED
+            detail = {"on": on and on.isoformat(), "in_force": state.policy_version}
+            await note_deeds(connection, by, [Deed(action, str(version), None, reason, author, detail)])
+            if later:
                 return _activation((await connection.execute(_SCHEDULE, asked | {"on_day": on})).one())
             noted = (await connection.execute(NOTE_ACTIVATION, asked | {"on_day": on})).one()
             await connection.execute(ACTIVATE, {"version": version})
             return _activation(noted)
 
-    async def cancel(self, version: int) -> int:
+    async def cancel(self, version: int, *, by: Actor = ANYONE) -> int:
         async with transaction(self._engine) as connection:
             await connection.execute(LOCK_HOUSE)
-            return len((await connection.execute(_CANCEL, {"version": version})).all())
+            cancelled = len((await connection.execute(_CANCEL, {"version": version})).all())
+            if cancelled:
+                deed = Deed(Action.POLICY_CANCELLED, str(version), detail={"activations": cancelled})
+                await note_deeds(connection, by, [deed])
+            return cancelled
 
     async def dry_run(self, policy: str | int, *, now: datetime, limit_seconds: float, examples: int) -> DryRun | None:
         if self._trying.locked():

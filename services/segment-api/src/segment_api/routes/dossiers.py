@@ -9,8 +9,10 @@ from pydantic import ValidationError
 
 from segment_api import dossier_schemas, explaining, presenting, problems, schemas
 from segment_api.context import Context, InContext, InLanguage
+from segment_api.guarding import InActor, author_or
 from segment_api.problems import InvalidField, ProblemAnswer
 from segment_api.routes.customers import AskedFor, known_form, unknown
+from segmentation.access import Actor
 from segmentation.explanation import explain
 from segmentation.fields import CustomerId, read_customer_id
 from segmentation.overrides import (
@@ -91,10 +93,18 @@ async def read_history(
     tags=["overrides"],
 )
 async def set_override(
-    customer_id: AskedFor, order: dossier_schemas.OverrideOrder, context: InContext, language: InLanguage
+    customer_id: AskedFor,
+    order: dossier_schemas.OverrideOrder,
+    context: InContext,
+    language: InLanguage,
+    actor: InActor,
 ) -> schemas.SegmentAnswer:
     asked = known_form(customer_id)
-    refusal = (await context.overrides.set_overrides({asked: _wanted(order)}, now=context.now()))[asked]
+    wanted = _wanted(order, actor)
+    if isinstance(wanted, InvalidField):
+        wrong = InvalidField(field=f"body.{wanted.field}", problem=wanted.problem)
+        raise ProblemAnswer(422, f"{wrong.field}: {wrong.problem}", errors=[wrong])
+    refusal = (await context.overrides.set_overrides({asked: wanted}, now=context.now(), by=actor))[asked]
     if refusal is not None:
         if refusal.field is None:
             raise unknown(customer_id)
@@ -115,6 +125,8 @@ async def end_override(
     customer_id: AskedFor,
     context: InContext,
     language: InLanguage,
+    actor: InActor,
+    *,
     author: Annotated[
         dossier_schemas.Words | None,
         Query(description="Who ends it; kept in the history.", min_length=1, max_length=LONGEST_AUTHOR),
@@ -125,7 +137,8 @@ async def end_override(
     ] = None,
 ) -> schemas.SegmentAnswer:
     asked = known_form(customer_id)
-    if not await context.overrides.end_override(asked, Ending(author=author, reason=reason), now=context.now()):
+    ending = Ending(author=author_or(actor, author), reason=reason)
+    if not await context.overrides.end_override(asked, ending, now=context.now(), by=actor):
         raise unknown(customer_id)
     return await _stands(context, asked, language)
 
@@ -139,7 +152,7 @@ async def end_override(
     tags=["overrides"],
 )
 async def set_overrides(
-    question: dossier_schemas.OverridesQuestion, context: InContext
+    question: dossier_schemas.OverridesQuestion, context: InContext, actor: InActor
 ) -> dossier_schemas.OverridesAnswer:
     outcomes: dict[int, dossier_schemas.OverrideOutcome] = {}
     wanted: dict[CustomerId, WantedOverride] = {}
@@ -149,6 +162,10 @@ async def set_overrides(
         if isinstance(read, InvalidField):
             outcomes[number] = _outcome(number, _named(row), "invalid", read.field, read.problem)
             continue
+        order = _wanted(read, actor)
+        if isinstance(order, InvalidField):
+            outcomes[number] = _outcome(number, _named(row), "invalid", order.field, order.problem)
+            continue
         customer_id = read_customer_id(read.customer_id)
         if customer_id is None:
             outcomes[number] = _outcome(number, _named(row), "unknown_customer", None, "no customer can have this id")
@@ -156,8 +173,8 @@ async def set_overrides(
             first = f"the customer is that of row {rows[customer_id]} already; send one row for each"
             outcomes[number] = _outcome(number, _named(row), "invalid", "customer_id", first)
         else:
-            wanted[customer_id], rows[customer_id] = _wanted(read), number
-    refusals = await context.overrides.set_overrides(wanted, now=context.now())
+            wanted[customer_id], rows[customer_id] = order, number
+    refusals = await context.overrides.set_overrides(wanted, now=context.now(), by=actor)
     for customer_id, refusal in refusals.items():
         outcomes[rows[customer_id]] = _judged(rows[customer_id], customer_id, refusal)
     return dossier_schemas.OverridesAnswer(
@@ -194,8 +211,11 @@ def _outcome(
     )
 
 
-def _wanted(order: dossier_schemas.OverrideOrder) -> WantedOverride:
-    return WantedOverride(order.tier, order.service_level, order.reason, order.author, order.expires_on)
+def _wanted(order: dossier_schemas.OverrideOrder, actor: Actor) -> WantedOverride | InvalidField:
+    author = author_or(actor, order.author)
+    if author is None:
+        return InvalidField(field="author", problem="Field required: nobody is known to have asked for it")
+    return WantedOverride(order.tier, order.service_level, order.reason, author[:LONGEST_AUTHOR], order.expires_on)
 
 
 async def _stands(context: Context, customer_id: CustomerId, language: str) -> schemas.SegmentAnswer:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from segment_api import ingest_schemas, presenting, problems
 from segment_api.context import InContext
+from segment_api.guarding import InActor
 from segment_api.problems import ProblemAnswer
 from segmentation.events import MAX_EVENT_ID, RejectReason
 
@@ -131,9 +132,10 @@ async def read_dead_letter(
 )
 async def replay_dead_letter(
     context: InContext,
+    actor: InActor,
     letter_id: Annotated[str, Path(description="As listed.", examples=["17"])],
 ) -> ingest_schemas.ReplayAnswer:
-    replay = await context.quarantine.replay(_letter_id(letter_id), now=context.now())
+    replay = await context.quarantine.replay(_letter_id(letter_id), now=context.now(), by=actor)
     if replay is None:
         raise _no_letter(letter_id)
     return presenting.present_replay(replay)

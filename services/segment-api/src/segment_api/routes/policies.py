@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path
 
 from segment_api import policy_schemas, presenting, problems
 from segment_api.context import InContext
+from segment_api.guarding import InActor, author_or
 from segment_api.problems import ProblemAnswer
 from segmentation.errors import DryRunBusy, PolicyFrozen, PolicyInvalid
 
@@ -14,6 +15,7 @@ router = APIRouter(tags=["policies"])
 
 _HIGHEST = 2**31 - 1
 _SHOWN = 100
+_NOBODY_SAID = "unknown"
 Version = Annotated[str, Path(description="Number of the version.", examples=["4"])]
 
 
@@ -75,10 +77,11 @@ async def read_policy(version: Version, context: InContext) -> policy_schemas.Po
     responses=problems.responses(404, 409, 413, 422, 503),
 )
 async def put_policy(
-    version: Version, draft: policy_schemas.PolicyDraft, context: InContext
+    version: Version, draft: policy_schemas.PolicyDraft, context: InContext, actor: InActor
 ) -> policy_schemas.PolicyDetail:
+    author = author_or(actor, draft.author)
     try:
-        stored = await context.policies.draft(_number(version), draft.source, author=draft.author, note=draft.note)
+        stored = await context.policies.draft(_number(version), draft.source, author=author, note=draft.note, by=actor)
     except PolicyInvalid as error:
         raise _invalid(error) from None
     except PolicyFrozen as error:
@@ -94,12 +97,20 @@ async def put_policy(
     responses=problems.responses(404, 413, 422, 503),
 )
 async def activate_policy(
-    version: Version, context: InContext, question: policy_schemas.ActivationQuestion | None = None
+    version: Version,
+    context: InContext,
+    actor: InActor,
+    question: policy_schemas.ActivationQuestion | None = None,
 ) -> policy_schemas.ActivationAnswer:
     asked = question or policy_schemas.ActivationQuestion()
     try:
         activation = await context.policies.activate(
-            _number(version), on=asked.on, author=asked.author, reason=asked.reason, now=context.now()
+            _number(version),
+            on=asked.on,
+            author=author_or(actor, asked.author) or _NOBODY_SAID,
+            reason=asked.reason,
+            now=context.now(),
+            by=actor,
         )
     except PolicyInvalid as error:
         raise _invalid(error) from None
@@ -114,11 +125,11 @@ async def activate_policy(
     description="What is in force stays in force; nothing to take back is no error.",
     responses=problems.responses(404, 503),
 )
-async def cancel_activation(version: Version, context: InContext) -> policy_schemas.CancelledAnswer:
+async def cancel_activation(version: Version, context: InContext, actor: InActor) -> policy_schemas.CancelledAnswer:
     number = _number(version)
     if await context.policies.find(number) is None:
         raise _unknown(version)
-    return policy_schemas.CancelledAnswer(version=number, cancelled=await context.policies.cancel(number))
+    return policy_schemas.CancelledAnswer(version=number, cancelled=await context.policies.cancel(number, by=actor))
 
 
 def _number(version: str) -> int:
