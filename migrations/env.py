@@ -3,12 +3,14 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from segmentation.storage.engine import driver_url
+from segmentation.errors import SegmentationError
+from segmentation.storage.engine import driver_url, tls_arguments
 from segmentation.storage.tables import metadata
 
 _ONE_AT_A_TIME = 7_315_001
@@ -25,7 +27,7 @@ def _run(connection: Connection) -> None:
 
 
 async def _migrate(database_url: str) -> None:
-    engine = create_async_engine(driver_url(database_url))
+    engine = create_async_engine(driver_url(database_url), connect_args=tls_arguments(database_url))
     async with engine.connect() as connection:
         await connection.run_sync(_run)
         await connection.commit()
@@ -38,6 +40,11 @@ if context.is_offline_mode():
         context.run_migrations()
 else:
     url = os.environ.get("DATABASE_URL")
+    if not url and (file := os.environ.get("DATABASE_URL_FILE")):
+        url = Path(file).read_text(encoding="utf-8").strip()
     if not url:
-        sys.exit("DATABASE_URL is not set; give the address of the database to migrate")
-    asyncio.run(_migrate(url))
+        sys.exit("DATABASE_URL is not set; give the address of the database to migrate, or a file in DATABASE_URL_FILE")
+    try:
+        asyncio.run(_migrate(url))
+    except SegmentationError as error:
+        sys.exit(str(error))

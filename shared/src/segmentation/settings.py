@@ -3,19 +3,22 @@
 Settings come from the environment and are read once, at the start of a process.
 """
 
+import os
 import re
 import zoneinfo
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from segmentation.errors import SettingInvalid
 from segmentation.ledger import House
 from segmentation.money import MINOR_UNITS
 
-_POSTGRES_URL = re.compile(r"postgres(ql)?(\+asyncpg)?://[^/\s]+/[^/\s]+")
+_POSTGRES_URL = re.compile(r"postgres(ql)?(\+asyncpg)?://[^/\s]+/[^/\s?]+(\?\S*)?")
 _HIGHEST_PORT = 65_535
 
 
@@ -47,6 +50,30 @@ def _has_valid_port(address: str) -> bool:
         return False
 
 
+class _SecretFiles(PydanticBaseSettingsSource):
+    """A secret from the file that NAME_FILE names: as container platforms hand secrets over."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        name = f"{field_name.upper()}_FILE"
+        file = os.environ.get(name) if _is_secret(field) else None  # noqa: TID251 - settings are read here
+        if not file:
+            return None, field_name, False
+        if os.environ.get(field_name.upper()):  # noqa: TID251 - as above
+            raise SettingInvalid(f"{name} is set and {field_name.upper()} as well; keep one of them")
+        try:
+            return Path(file).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingInvalid(f"{name} is {file}: it cannot be read ({error})") from None
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _is_secret(field: FieldInfo | None) -> bool:
+    return field is not None and SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
+
+
 class HouseSettings(BaseSettings):
     """Where the data is, and what it is built with."""
 
@@ -70,6 +97,17 @@ class HouseSettings(BaseSettings):
     @property
     def house(self) -> House:
         return House(self.clock, self.base_currency, self.business_timezone)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the environment alone counts
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _SecretFiles(settings_cls)
 
     @classmethod
     def load(cls) -> Self:
@@ -98,9 +136,7 @@ def _sentence(settings: type[BaseSettings], error: ValidationError) -> str:
 
 
 def _shown(settings: type[BaseSettings], name: str, value: Any) -> str:  # noqa: ANN401 - whatever was given
-    field = settings.model_fields.get(name)
-    secret = field is not None and SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
-    return "set to something else" if secret else repr(value)
+    return "set to something else" if _is_secret(settings.model_fields.get(name)) else repr(value)
 
 
 def _first_sentence(settings: type[BaseSettings], name: str) -> str:
@@ -112,5 +148,6 @@ def help_text(settings: type[BaseSettings]) -> str:
     lines: list[str] = []
     for name, field in settings.model_fields.items():
         default = "required" if field.is_required() else f"default {field.default}" if field.default else "no default"
-        lines.append(f"  {name.upper()}\n      {field.description} ({default})")
+        file = f"; or in a file that {name.upper()}_FILE names" if _is_secret(field) else ""
+        lines.append(f"  {name.upper()}\n      {field.description} ({default}{file})")
     return "\n".join(lines)

@@ -170,6 +170,8 @@ def test_one_topic_may_carry_everything(environment: pytest.MonkeyPatch) -> None
 
 
 def test_secrets_are_in_no_text(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    environment.setenv("KAFKA_SECURITY_USERNAME", "tierline")
     environment.setenv("KAFKA_SECURITY_PASSWORD", SECRET)
     settings = WorkerSettings.load()
     assert SECRET not in f"{settings!r}{settings}{settings.model_dump()!r}{settings.model_dump_json()}"

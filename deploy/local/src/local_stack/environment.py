@@ -25,6 +25,8 @@ _SECURITY = {
     "KAFKA_SECURITY_USERNAME": "sasl.username",
     "KAFKA_SECURITY_PASSWORD": "sasl.password",
     "KAFKA_SECURITY_CA_FILE": "ssl.ca.location",
+    "KAFKA_SECURITY_CERT_FILE": "ssl.certificate.location",
+    "KAFKA_SECURITY_KEY_FILE": "ssl.key.location",
 }
 
 #: the services' default

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import ssl
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -51,7 +52,13 @@ class WorkerSettings(HouseSettings):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How the brokers are spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
     )
-    kafka_security_ca_file: FilePath | None = Field(None, description="PEM file of the authorities the brokers trust.")
+    kafka_security_ca_file: FilePath | None = Field(
+        None, description="PEM file of the authorities that vouch for the brokers; where not set, the system's."
+    )
+    kafka_security_cert_file: FilePath | None = Field(
+        None, description="PEM file of the certificate that proves this client to the brokers."
+    )
+    kafka_security_key_file: FilePath | None = Field(None, description="PEM file of that certificate's private key.")
     kafka_security_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "SCRAM-SHA-512", description="SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
     )
@@ -127,6 +134,27 @@ class WorkerSettings(HouseSettings):
         return self
 
     @model_validator(mode="after")
+    def _means_what_it_names(self) -> Self:
+        protocol = self.kafka_security_protocol
+        files = ("kafka_security_ca_file", "kafka_security_cert_file", "kafka_security_key_file")
+        given = [name for name in files if getattr(self, name) is not None]
+        if given and not protocol.endswith("SSL"):
+            raise ValueError(f"{given[0].upper()} is set, but KAFKA_SECURITY_PROTOCOL={protocol} speaks no TLS")
+        named = [name for name in ("kafka_security_username", "kafka_security_password") if getattr(self, name)]
+        if named and not protocol.startswith("SASL"):
+            raise ValueError(f"{named[0].upper()} is set, but KAFKA_SECURITY_PROTOCOL={protocol} names no user")
+        if (self.kafka_security_cert_file is None) != (self.kafka_security_key_file is None):
+            lacking = "KEY" if self.kafka_security_key_file is None else "CERT"
+            raise ValueError(f"KAFKA_SECURITY_{lacking}_FILE is not set; a certificate and its key go together")
+        if protocol.endswith("SSL"):
+            try:
+                self._tls_context()
+            except OSError as error:
+                files_said = ", ".join(f"{name.upper()} {getattr(self, name)}" for name in given)
+                raise ValueError(f"{files_said}: it cannot be used ({error})") from None
+        return self
+
+    @model_validator(mode="after")
     def _never_reads_what_it_writes(self) -> Self:
         for name in ("topic_changes", "topic_dead_letters"):
             topic = getattr(self, name)
@@ -152,11 +180,7 @@ class WorkerSettings(HouseSettings):
         """The security arguments of an aiokafka client."""
         arguments: dict[str, Any] = {"security_protocol": self.kafka_security_protocol}
         if self.kafka_security_protocol in ("SSL", "SASL_SSL"):
-            # aiokafka wants a context; without a file the system's authorities are trusted.
-            from aiokafka.helpers import create_ssl_context
-
-            ca_file = self.kafka_security_ca_file
-            arguments["ssl_context"] = create_ssl_context(cafile=str(ca_file) if ca_file else None)
+            arguments["ssl_context"] = self._tls_context()
         if self.kafka_security_protocol.startswith("SASL"):
             password = self.kafka_security_password
             arguments |= {
@@ -165,3 +189,10 @@ class WorkerSettings(HouseSettings):
                 "sasl_plain_password": password.get_secret_value() if password else None,
             }
         return arguments
+
+    def _tls_context(self) -> ssl.SSLContext:
+        """The names in certificates are checked; without a file the system's authorities are trusted."""
+        context = ssl.create_default_context(cafile=self.kafka_security_ca_file)
+        if self.kafka_security_cert_file is not None:
+            context.load_cert_chain(self.kafka_security_cert_file, self.kafka_security_key_file)
+        return context

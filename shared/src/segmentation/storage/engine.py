@@ -1,8 +1,10 @@
 """Connections to PostgreSQL, and what their failures mean to us."""
 
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 import msgspec
@@ -13,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from segmentation.errors import StartRefused, StoreUnavailable
+from segmentation.errors import SettingInvalid, StartRefused, StoreUnavailable
 from segmentation.storage import bulk
 
 _PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
@@ -30,11 +32,52 @@ _ANSWER_SECONDS = 65.0
 """The server gives a statement up before: who hears nothing for so long is talking to nobody."""
 
 
+_TLS_OPTIONS = ("sslmode", "ssl", "sslrootcert", "sslcert", "sslkey")
+_TLS_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
 def driver_url(database_url: str) -> str:
-    """The address for SQLAlchemy's asyncpg dialect, from any usual spelling of a PostgreSQL address."""
-    _, separator, rest = database_url.partition("://")
-    # libpq's name of the option, as addresses are usually printed; the dialect has its own.
-    return f"postgresql+asyncpg{separator}{rest.replace('sslmode=', 'ssl=')}"
+    """The address for SQLAlchemy's asyncpg dialect, from any usual spelling; what it says of TLS is left out."""
+    parts = urlsplit(database_url)
+    others = [(name, value) for name, value in parse_qsl(parts.query) if name not in _TLS_OPTIONS]
+    return urlunsplit(parts._replace(scheme="postgresql+asyncpg", query=urlencode(others)))
+
+
+def tls_arguments(database_url: str) -> dict[str, Any]:
+    """What the driver needs for TLS as the address asks for it, by libpq's names.
+
+    `sslmode`, `sslrootcert` (where not given, the system's authorities), `sslcert` and `sslkey`.
+
+    Raises:
+        SettingInvalid: they do not go together, or a file cannot be used.
+    """
+    asked = {name: value for name, value in parse_qsl(urlsplit(database_url).query) if name in _TLS_OPTIONS}
+    mode = asked.get("sslmode") or asked.get("ssl")
+    authorities, certificate, key = asked.get("sslrootcert"), asked.get("sslcert"), asked.get("sslkey")
+    if mode is None and not asked:
+        return {}
+    if mode not in _TLS_MODES:
+        raise SettingInvalid(f"DATABASE_URL has sslmode={mode}: one of {', '.join(_TLS_MODES)} is expected")
+    if bool(certificate) != bool(key):
+        raise SettingInvalid("DATABASE_URL has only one of sslcert and sslkey: a client's certificate needs both")
+    verified = mode.startswith("verify") or (mode == "require" and authorities is not None)
+    if not verified and not certificate:
+        if authorities is not None:
+            raise SettingInvalid(f"DATABASE_URL has sslrootcert, but sslmode={mode} verifies nothing: use verify-full")
+        return {"ssl": mode}
+    if mode in _TLS_MODES[:3]:
+        raise SettingInvalid(f"DATABASE_URL has sslcert, but sslmode={mode} may send nothing by TLS: use verify-full")
+    try:
+        context = ssl.create_default_context(cafile=authorities)
+        if certificate is not None:
+            context.load_cert_chain(certificate, key)
+    except OSError as error:
+        named = ", ".join(f"{name} {value}" for name, value in asked.items() if name not in ("sslmode", "ssl"))
+        raise SettingInvalid(f"DATABASE_URL has {named}: it cannot be used ({error})") from None
+    context.check_hostname = mode == "verify-full"
+    if not verified:
+        context.verify_mode = ssl.CERT_NONE
+    return {"ssl": context}
 
 
 def create_engine(database_url: str, *, application_name: str, pool_size: int) -> AsyncEngine:
@@ -47,7 +90,8 @@ def create_engine(database_url: str, *, application_name: str, pool_size: int) -
         pool_pre_ping=True,
         json_deserializer=msgspec.json.decode,
         hide_parameters=True,  # an error may be logged, a customer may not
-        connect_args={
+        connect_args=tls_arguments(database_url)
+        | {
             "timeout": 10,
             # A connection can be alive and dumb (a middlebox, a stopped server): TCP alone never notices.
             "command_timeout": _ANSWER_SECONDS,
@@ -100,6 +144,11 @@ def translated_failures() -> Any:  # noqa: ANN401 - a generator for contextlib
     try:
         yield
     except (DBAPIError, PoolTimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if isinstance(getattr(error, "orig", error), ssl.SSLCertVerificationError):
+            raise StartRefused(
+                f"DATABASE_URL: the certificate of the database is not believed ({error}); correct sslrootcert, the "
+                "host in the address, or the certificate"
+            ) from None
         if _state(error)[:2] in _REFUSED_CLASSES:
             said = str(getattr(error, "orig", error)).partition(": ")[2] or "access denied"
             raise StartRefused(f"DATABASE_URL is refused by the database: {said}; correct it") from None
