@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import ipaddress
+import signal
 import socket
 import ssl
 import time
@@ -90,6 +91,9 @@ async def serve(settings: ApiSettings) -> None:
             )
         )
         _collect_less()
+        # The server raises again what it was ended by, and would end the process before its last words.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
         noting = asyncio.create_task(_note_uses(authenticator, keys))
         try:
             await server.serve(sockets=[listener])
