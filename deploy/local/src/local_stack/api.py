@@ -61,10 +61,12 @@ class IngestStatus:
 class Api:
     """A client of the stack's own API."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
         self.url = url
+        self.key = key
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         # the environment's proxies are not for loopback
-        self._client = httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False)
+        self._client = httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False, headers=headers)
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +123,7 @@ class Api:
 
 def _content(answer: httpx.Response) -> dict[str, Any]:
     if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise StackFailed("The API asks for a key, and the local stack has none: leave AUTH unset, or set AUTH=off.")
+        raise StackFailed("The API does not take the key of the local stack: start it again, or leave AUTH unset.")
     if answer.status_code != httpx.codes.OK:
         request = answer.request
         raise StackFailed(

@@ -114,9 +114,13 @@ def require_closed(environment: Mapping[str, str]) -> None:
     host = environment.get("HTTP_HOST") or LOOPBACK
     if not (host in ("localhost", "::1") or host.startswith("127.")):
         raise StackFailed(
-            f"HTTP_HOST={host} would open the API to the network, and the local stack asks for no keys: "
+            f"HTTP_HOST={host} would open the API to the network, and the local stack is for this machine: "
             "leave HTTP_HOST unset."
         )
+    if environment.get("HTTP_TLS_CERT_FILE"):
+        raise StackFailed("HTTP_TLS_CERT_FILE is set, and the local stack asks its API without TLS: leave it unset.")
+    if environment.get("AUTH") == "jwt":
+        raise StackFailed("AUTH=jwt leaves the local stack without a token to ask with: set AUTH=keys,jwt.")
 
 
 def kafka_client(environment: Mapping[str, str], bootstrap_servers: str, *, own_kafka: bool) -> dict[str, str]:

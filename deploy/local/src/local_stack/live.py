@@ -230,7 +230,7 @@ class Simulation:
             logger=_QUIET,
         )
         try:
-            with Watch(self._api.url) as watch:
+            with Watch(self._api.url, self._api.key) as watch:
                 self._send(producer, watch, display)
         finally:
             # what a broker that answers takes at once; the rest is left out
@@ -342,9 +342,10 @@ class Seen:
 class Watch:
     """Asks the API now and then, on a thread of its own, so that a slow answer holds nobody up."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
         self.seen = Seen()
         self._url = url
+        self._key = key
         self._ended = threading.Event()
         # one that waits for an answer is not waited for
         self._thread = threading.Thread(target=self._ask_on, name="watch", daemon=True)
@@ -361,7 +362,7 @@ class Watch:
         self._thread.join(_FLUSH_SECONDS)
 
     def _ask_on(self) -> None:
-        with Api(self._url) as api:
+        with Api(self._url, self._key) as api:
             while not self._ended.is_set():
                 self._ask(api)
                 self._ended.wait(_ASK_SECONDS)

@@ -50,6 +50,8 @@ _READY_SECONDS = 120
 _SERVICE_STOP_SECONDS = 20
 _WATCH_SECONDS = 0.5
 _REMEMBERED = "stack-settings.json"
+_KEY_FILE = "api.key"
+_KEY_MARK = "tierline_"
 _ADDRESSES = "stack.json"
 
 
@@ -134,16 +136,18 @@ class Stack:
                 lasting=lasting,
             )
             self._migrate(directory, services, kafka)
-            api = self._start_services(started, directory, services)
+            key_file = self._make_key(directory, services)
+            api = self._start_services(started, directory, services, key_file)
             self._supervision.begin()
             directory.write(_REMEMBERED, dict(lasting))
             if self._options.events is not None:
                 self._replay(self._options.events, kafka, api, directory)
             worker = _address(services.get("WORKER_HTTP_HOST") or LOOPBACK, services["WORKER_HTTP_PORT"])
-            addresses = summary.Addresses(api.url, kafka.bootstrap_servers, database_url, kafka.kind, worker)
+            key_said = None if key_file is None else str(key_file)
+            addresses = summary.Addresses(api.url, kafka.bootstrap_servers, database_url, kafka.kind, worker, key_said)
             simulation = self._prepare_simulation(kafka, api, directory, database_url, lasting)
             self._conclude(api, addresses, services, simulation)
-            directory.write(_ADDRESSES, asdict(addresses))
+            directory.write(_ADDRESSES, {name: said for name, said in asdict(addresses).items() if said is not None})
             started.callback(directory.remove, _ADDRESSES)
             if simulation is not None:
                 self._simulate(simulation)
@@ -282,7 +286,27 @@ class Stack:
         if code != 0:
             raise failure(log, f"{name} failed with exit code {code}")
 
-    def _start_services(self, started: ExitStack, directory: DataDirectory, services: Mapping[str, str]) -> Api:
+    def _make_key(self, directory: DataDirectory, services: Mapping[str, str]) -> Path | None:
+        """The file of a key to ask the API with, where it asks for one."""
+        if services["AUTH"] == "off":
+            return None
+        create = ["keys", "create", "--name", "local stack", "--scopes", "operate", "--expires", "30d"]
+        log = directory.logs / "segment-api-keys-create.log"
+        self._command("segment-api keys create", [program("segment-api"), *create], directory, services)
+        key = next((line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith(_KEY_MARK)), None)
+        log.unlink()
+        if key is None:
+            raise StackFailed("segment-api keys create made no key: run `make setup`, so that all is of one version.")
+        file = directory.logs.parent / _KEY_FILE
+        file.unlink(missing_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(key + "\n", encoding="utf-8")
+        self._say(f"AUTH={services['AUTH']}: a key that may read and operate is in {file}")
+        return file
+
+    def _start_services(
+        self, started: ExitStack, directory: DataDirectory, services: Mapping[str, str], key_file: Path | None
+    ) -> Api:
         worker, server = (
             _Service(name, directory.logs / f"{name}.log", services, self._repository)
             for name in ("ingest-worker", "segment-api")
@@ -290,7 +314,8 @@ class Stack:
         for service in (worker, server):
             service.start()
             self._watch(started, partial(getattr, service, "child"), service.stop, start_again=service.start)
-        api = started.enter_context(Api(_address(services["HTTP_HOST"], services["HTTP_PORT"])))
+        key = None if key_file is None else key_file.read_text(encoding="utf-8").strip()
+        api = started.enter_context(Api(_address(services["HTTP_HOST"], services["HTTP_PORT"]), key))
         self._say("Starting the worker and the API …")
         self._await("the API to say that it is ready", api.is_ready, directory.logs / "segment-api.log")
         self._await(

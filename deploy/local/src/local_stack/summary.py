@@ -34,6 +34,8 @@ class Addresses:
     database_url: str
     broker: str
     worker: str
+    key_file: str | None = None
+    """Of a key that may read and operate, with AUTH on."""
 
 
 def print_outcome(console: Console, api: Api, status: IngestStatus, *, currency: str, largest: list[str]) -> None:
@@ -57,6 +59,7 @@ def print_addresses(
     """Where to look, and what to try."""
     one = customer_ids[0] if customer_ids else "C-1042"
     body = json.dumps({"customer_ids": customer_ids[:2] or [one]})
+    shown = "" if addresses.key_file is None else f' -H "Authorization: Bearer $(cat {addresses.key_file})"'
     lines = [
         "",
         f"API       {addresses.api}",
@@ -66,9 +69,9 @@ def print_addresses(
         f"database  {_without_password(addresses.database_url)} (with its password in stack.json)",
         "",
         "Try:",
-        f"  curl -s {addresses.api}/customers/{one}/segment",
-        f"  curl -s {addresses.api}/tiers",
-        f"  curl -s {addresses.api}/customers/segments -H 'Content-Type: application/json' -d '{body}'",
+        f"  curl -s{shown} {addresses.api}/customers/{one}/segment",
+        f"  curl -s{shown} {addresses.api}/tiers",
+        f"  curl -s{shown} {addresses.api}/customers/segments -H 'Content-Type: application/json' -d '{body}'",
         "",
     ]
     if auth == "off":
