@@ -112,6 +112,11 @@ def test_an_api_without_keys_is_not_opened_to_the_network_by_an_oversight() -> N
         environment.require_closed({"HTTP_HOST": "0.0.0.0"})
     environment.require_closed({"HTTP_HOST": "::1"})
     environment.require_closed({})
+    environment.require_closed({"AUTH": "keys,jwt"})
+    with pytest.raises(StackFailed, match="AUTH=keys,jwt"):
+        environment.require_closed({"AUTH": "jwt"})
+    with pytest.raises(StackFailed, match="HTTP_TLS_CERT_FILE"):
+        environment.require_closed({"HTTP_TLS_CERT_FILE": "certificate.pem"})
 
 
 def test_one_stack_at_a_time_has_the_data_directory(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ _AWAY_SECONDS = 900.0
 """For so long a key goes on while the database is away."""
 
 _TRY_AGAIN_SECONDS = 1.0
+_NOTE_USE_SECONDS = 1.0
 _MOST_REMEMBERED = 10_000
 _BURST_SECONDS = 2.0
 _NO_DIGEST = bytes(32)
@@ -72,6 +73,8 @@ class _Remembered:
     at: float
     until: float
     """When the key or token itself ends."""
+    noted_at: float = 0.0
+    """When its use was last noted."""
     looking: bool = False
     away_until: float = 0.0
     """The database was away: until then it is not asked again."""
@@ -125,7 +128,8 @@ class Authenticator:
             return None
         age = now - known.at
         if age < _LOOK_AGAIN_SECONDS or (known.looking and age < REVOKED_WITHIN_SECONDS) or now < known.away_until:
-            if known.principal.kind is ActorKind.KEY:
+            if known.principal.kind is ActorKind.KEY and now >= known.noted_at + _NOTE_USE_SECONDS:
+                known.noted_at = now
                 self._uses[known.principal.id] = self._now()
             return known.principal
         return None
@@ -207,7 +211,7 @@ class Authenticator:
             rate = self._limits.requests_per_second
         if rate <= 0:
             return principal
-        caller = f"{principal.kind} {principal.id}"
+        caller = principal.kind + " " + principal.id
         seconds = self._requests.take(caller, rate=rate, burst=max(1.0, rate * _BURST_SECONDS))
         return _too_many(f"More than {rate:g} requests a second came with this key.", seconds) if seconds else principal
 

@@ -58,7 +58,7 @@ class Guard:
         await self._let_in(found, scope, receive, send)
 
     async def _let_in(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
-        caller = f"{principal.kind} {principal.id}"
+        caller = principal.kind + " " + principal.id
         if self._under_way[caller] >= self._most_at_once:
             many = f"{self._most_at_once} requests of this key are under way already; wait for one of them to end."
             refused = ProblemAnswer(429, many, headers={"Retry-After": "1"})
