@@ -11,7 +11,7 @@ facets, and whoever another version assessed is due anyway.
 from alembic import op
 
 revision = "0013"
-down_revision = "0009"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

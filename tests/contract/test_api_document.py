@@ -461,8 +461,7 @@ async def test_live_answers_are_as_the_document_says(api: Api, name: str) -> Non
     )
     statuses = await documented(api.client, name)
     assert 200 in statuses
-    # tests/contract/test_api_access.py meets the refusals, test_api_policies.py and test_api_listing.py the 429 of those
-    # of whom there are only a few at a time.
+    # test_api_access.py meets the refusals; test_api_policies.py, test_api_listing.py the 429 of what only few may do.
     without_errors = {int(status) for status in OPERATIONS[name]["responses"] if status not in REFUSALS} - {503}
     assert statuses == without_errors, "some documented answer never came"
 

@@ -60,7 +60,15 @@ def complete_document(app: FastAPI) -> None:
                 if _NOT_OURS in str(operation["responses"].get("422", "")):
                     del operation["responses"]["422"]
         _declare_access(document)
-        topics = (schemas, audit_schemas, ingest_schemas, policy_schemas, dossier_schemas, listing_schemas, dispatch_schemas)
+        topics = (
+            schemas,
+            audit_schemas,
+            ingest_schemas,
+            policy_schemas,
+            dossier_schemas,
+            listing_schemas,
+            dispatch_schemas,
+        )
         for model in {name: value for topic in topics for name, value in vars(topic).items()}.values():
             if isinstance(model, type) and issubclass(model, BaseModel) and model.__name__ in parts:
                 example = (model.model_config.get("json_schema_extra") or {}).get("example")  # type: ignore[union-attr]
