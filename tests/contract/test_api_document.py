@@ -31,6 +31,7 @@ from segment_api.limits import LARGEST_BODY_BYTES
 from segmentation.storage.audit import PostgresAudit
 from segmentation.storage.directory import PostgresDirectory
 from segmentation.storage.engine import create_engine
+from segmentation.storage.erasing import PostgresPrivacy
 from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.overriding import PostgresOverrides
 from segmentation.storage.policies import PostgresPolicies
@@ -59,7 +60,8 @@ def served() -> dict[str, Any]:
     directory = PostgresDirectory(nowhere, house)
     overrides, policies = PostgresOverrides(nowhere, house), PostgresPolicies(nowhere, house)
     now, audit = datetime(2026, 11, 22, tzinfo=UTC), PostgresAudit(nowhere)
-    context = Context(reader, quarantine, overrides, house, lambda: now, policies, audit, directory)
+    privacy = PostgresPrivacy(nowhere, house)
+    context = Context(reader, quarantine, overrides, house, lambda: now, policies, audit, directory, privacy)
     document: dict[str, Any] = create_app(context).openapi()
     return document
 

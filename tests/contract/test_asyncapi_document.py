@@ -280,14 +280,14 @@ def test_messages_as_they_are_produced_are_as_the_document_says() -> None:
     }
     assert list(produced) == list(Kind)
     for kind, message in produced.items():
-        body = json.loads(message.value)
+        body = json.loads(message.value or b"")
         assert misfits(body, MESSAGES[kind]["payload"]) == []
         assert list(body) == list(target(MESSAGES[kind]["payload"]["$ref"])["properties"])
         assert (body["schema"], body["kind"]) == (1, kind)
         assert message.key is not None
         assert misfits(message.key.decode(), MESSAGES[kind]["bindings"]["kafka"]["key"]) == []
-    assert json.loads(produced[Kind.CHANGE].value) == {"schema": 1, "kind": "change", "sequence": 7, **payload}
-    told = json.loads(produced[Kind.SNAPSHOT].value)
+    assert json.loads(produced[Kind.CHANGE].value or b"") == {"schema": 1, "kind": "change", "sequence": 7, **payload}
+    told = json.loads(produced[Kind.SNAPSHOT].value or b"")
     assert (told["before"], told["after"]["segment"], told["sequence"]) == (None, "新客户", 9)
 
 

@@ -29,6 +29,7 @@ from segment_api.context import Context
 from segmentation.storage.audit import PostgresAudit
 from segmentation.storage.directory import PostgresDirectory
 from segmentation.storage.engine import create_engine, transaction
+from segmentation.storage.erasing import PostgresPrivacy
 from segmentation.storage.foundation import open_house
 from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.overriding import PostgresOverrides
@@ -125,6 +126,7 @@ def client_of(
             PostgresPolicies(engine, house),
             PostgresAudit(engine),
             PostgresDirectory(engine, house),
+            PostgresPrivacy(engine, house),
         ),
         door,
     )

@@ -24,6 +24,7 @@ from segmentation.budget import DEFAULT_BUDGET, RejectBudget
 from segmentation.chronicle import HistoryEntry
 from segmentation.counting import OrderKey, OrderState, Profile, profile_fields
 from segmentation.dossiers import Overrides
+from segmentation.erasure import Erasure, ErasureKey
 from segmentation.fields import CustomerId
 from segmentation.ledger import (
     Batch,
@@ -41,6 +42,7 @@ from segmentation.outcomes import Delivery, Outcome, Partition, Reading
 from segmentation.storage import counted, tables
 from segmentation.storage.assessed import SNAPSHOTS, snapshot_from_row
 from segmentation.storage.engine import transaction
+from segmentation.storage.erasing import PostgresPrivacy
 from segmentation.storage.foundation import activate_policy, add_rates, open_house
 from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.overriding import PostgresOverrides
@@ -71,6 +73,7 @@ class Store(Protocol):
     def overrides(self) -> Overrides: ...
     async def add_rates(self, rates: Iterable[Rate]) -> None: ...
     async def suppress(self, customer_id: CustomerId) -> None: ...
+    async def erase(self, customer_id: CustomerId) -> None: ...
     async def figures(self, customer_id: CustomerId, *, now: datetime) -> tuple[date, Metrics] | None: ...
     async def tiers(self) -> TierOverview: ...
     async def status(self, *, now: datetime) -> IngestStatus: ...
@@ -91,6 +94,7 @@ class PostgresStore:
         self.house = house
         self.ledger = PostgresLedger(engine, house, budget)
         self.overrides = PostgresOverrides(engine, house)
+        self.privacy = PostgresPrivacy(engine, house)
         self._reader = PostgresReader(engine, house)
         self._engine = engine
         self.tiers = self._reader.tiers
@@ -105,9 +109,14 @@ class PostgresStore:
         await add_rates(self._engine, list(rates))
 
     async def suppress(self, customer_id: CustomerId) -> None:
-        await self.rows(
-            "INSERT INTO suppressed_customers (customer_id) VALUES (:customer_id) RETURNING 1", customer_id=customer_id
-        )
+        check, known = await self.privacy.listed()
+        assert check is not None
+        (row,) = await self.rows("SELECT erasure_key FROM house")
+        digest = ErasureKey(row.erasure_key).digest(customer_id)
+        await self.privacy.adopt(check, [*known, Erasure(digest, NOW)])
+
+    async def erase(self, customer_id: CustomerId) -> None:
+        await self.privacy.erase(customer_id)
 
     async def snapshots(self) -> dict[CustomerId, Snapshot]:
         rows = await self.rows(SNAPSHOTS)

@@ -23,7 +23,7 @@ from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.chronicle import Entry, EntryKind, HistoryEntry
 from segmentation.counting import Counted, OrderKey, OrderState, Profile, Retraction, occurrence_bucket
 from segmentation.errors import PartitionLost
-from segmentation.events import EventKey
+from segmentation.events import EventKey, decode
 from segmentation.fields import CustomerId
 from segmentation.ledger import Batch, Claim, Halt, House, IngestStatus, PartitionStatus, Place, Receipt, WorkerStatus
 from segmentation.ledger import TierOverview as Overview
@@ -304,6 +304,22 @@ class MemoryLedger:
     async def suppress(self, customer_id: CustomerId) -> None:
         self._suppressed.add(customer_id)
 
+    async def erase(self, customer_id: CustomerId) -> None:
+        """As if the customer had never been, but for the counts, the event clock, and that it is suppressed."""
+        self._suppressed.add(customer_id)
+        self._events = {key: each for key, each in self._events.items() if each.event.customer_id != customer_id}
+        self._orders = {key: state for key, state in self._orders.items() if key.customer_id != customer_id}
+        self._retractions = {each for each in self._retractions if each.customer_id != customer_id}
+        for by_customer in (self._profiles, self._buckets, self._snapshots):
+            by_customer.pop(customer_id, None)
+        self._changes = [each for each in self._changes if each["customer_id"] != customer_id]
+        self._history = [each for each in self._history if each[0].after.customer_id != customer_id]
+        self._dead_letters = [
+            (Delivery(each.partition, each.offset, None) if _names(each, customer_id) else each, reason)
+            for each, reason in self._dead_letters
+        ]
+        self._settled = None
+
     def as_of(self, now: datetime) -> date | None:
         return self._event_day if self.house.clock == "event" else self._calendar.business_day(instant_of(now))
 
@@ -361,3 +377,9 @@ class MemoryLedger:
 
     async def orders(self) -> dict[OrderKey, OrderState]:
         return dict(self._orders)
+
+
+def _names(delivery: Delivery, customer_id: CustomerId) -> bool:
+    quoted = f'"{customer_id}"'.encode()
+    named = decode(delivery.value, delivery.headers).customer_id
+    return named == customer_id or (named is None and quoted in (delivery.value or b""))

@@ -484,6 +484,8 @@ class Oracle:
         self._counts = dict.fromkeys(OUTCOMES, 0)
         self._applied: dict[str, _Applied] = {}
         self._by_customer: dict[str, list[_Applied]] = {}
+        self._days: list[date] = []
+        """On which events of erased customers occurred."""
         #: customer: (the tier given by hand, the day on which it no longer counts)
         self._overrides: dict[str, tuple[str | None, date]] = {}
         self._zone = ZoneInfo(setting.timezone)
@@ -507,8 +509,13 @@ class Oracle:
         return outcome, reason
 
     def erase(self, customer_id: str) -> None:
-        """Forget the customer; later events for the id are suppressed."""
+        """Forget the customer and the ids of its events; later events for the id are suppressed."""
         self.erased.add(customer_id)
+        forgotten = self._by_customer.pop(customer_id, [])
+        # The day never moves back.
+        self._days += [event.occurred_day for event in forgotten]
+        for event in forgotten:
+            del self._applied[event.event_id]
 
     def load_rates(self, rates: Iterable[tuple[str, str, str]]) -> None:
         """Add rates for events still to come; the last one given for a currency and day stands."""
@@ -583,8 +590,7 @@ class Oracle:
         """The current business day by the setting's clock."""
         if self.setting.clock == "system":
             return now.astimezone(self._zone).date()
-        # Erased customers' events stay in: the day never moves back.
-        return max((event.occurred_day for event in self._applied.values()), default=None)
+        return max((*self._days, *(event.occurred_day for event in self._applied.values())), default=None)
 
     def customers(self) -> list[str]:
         """The known customers, in byte order."""

@@ -8,6 +8,7 @@ SegmentationError
 ├── DryRunBusy          one at a time: try again later
 ├── FilterInvalid       nobody can have what is asked for; names the filter and what it can be
 ├── RatesInvalid        an exchange-rate file cannot be loaded; names the line
+├── ErasuresInvalid     a list of erasures cannot be taken in; says why, and nothing was
 ├── UpkeepRefused       what an operator asked for would do harm; says why, and nothing was done
 ├── PartitionLost       another worker owns the partition now: drop it, never retry the batch
 ├── RejectBudgetExceeded  a partition has to halt within the batch: cut the batch there, record again
@@ -58,6 +59,10 @@ class FilterInvalid(SegmentationError):
 
 class RatesInvalid(SegmentationError):
     """The exchange rates cannot be loaded as they stand."""
+
+
+class ErasuresInvalid(SegmentationError):
+    """The list of erasures cannot be read, or was made with another key."""
 
 
 class UpkeepRefused(SegmentationError):

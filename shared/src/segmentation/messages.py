@@ -87,8 +87,8 @@ class ChangeMessage(_Stands):
     kind: Literal[Kind.CHANGE] = Field(Kind.CHANGE, description="Always `change`.")
     sequence: int = Field(
         ge=1,
-        description="Counts all changes without a gap, over all customers. Of one customer it only grows; drop what is "
-        "not greater than what you have.",
+        description="Counts all changes, over all customers, without a gap but where a customer was erased. Of one "
+        "customer it only grows; drop what is not greater than what you have.",
     )
     before: Side | None = Field(description="Where the customer stood; null for one heard of for the first time.")
     after: Side = Field(description="Where the customer stands from now on.")
@@ -149,12 +149,29 @@ def _as_headers(schema: dict[str, Any]) -> None:
             del each["default"]
 
 
-class DeadLetterHeaders(BaseModel):
-    """Headers of a dead letter; all are text, and its own headers stand beside them."""
+class _Headers(BaseModel):
+    """Headers of ours on a message; all are text."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=_header, validate_by_name=True, json_schema_extra=_as_headers
     )
+
+    def encoded(self) -> list[tuple[str, bytes]]:
+        """The headers of the Kafka message; what does not apply is left out."""
+        return [(name, text.encode()) for name, text in self.model_dump(by_alias=True).items() if text]
+
+
+class TombstoneHeaders(_Headers):
+    """Headers of a message without a value: its customer was erased."""
+
+    schema_: Literal["1"] = Field("1", alias="tierline-schema", description="Version of these headers.")
+    sequence: str = Field(
+        description="Position in the feed of changes, as `sequence` of a change.", pattern="^[1-9][0-9]*$"
+    )
+
+
+class DeadLetterHeaders(_Headers):
+    """Headers of a dead letter; all are text, and its own headers stand beside them."""
 
     schema_: Literal["1"] = Field("1", alias="tierline-schema", description="Version of these headers.")
     id: str = Field(description="The id in `GET /dead-letters/{id}`.", pattern="^[1-9][0-9]*$", examples=["17"])
@@ -169,14 +186,15 @@ class DeadLetterHeaders(BaseModel):
         description="With its headers the value is too large to be sent on; all is kept, see `GET /dead-letters/{id}`.",
     )
 
-    def encoded(self) -> list[tuple[str, bytes]]:
-        """The headers of the Kafka message; what does not apply is left out."""
-        return [(name, text.encode()) for name, text in self.model_dump(by_alias=True).items() if text]
-
 
 def change_message(position: int, payload: Mapping[str, Any]) -> ChangeMessage:
     """A change as the store keeps it, at its position in the feed."""
     return ChangeMessage(sequence=position, **payload)
+
+
+def tombstone_headers(position: int) -> list[tuple[str, bytes]]:
+    """The headers of a message without a value: since compaction may keep it for long, no more than its place."""
+    return TombstoneHeaders(sequence=str(position)).encoded()
 
 
 def snapshot_message(position: int, payload: Mapping[str, Any], snapshot_id: str) -> SnapshotMessage:

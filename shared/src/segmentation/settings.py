@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from segmentation.erasure import LEAST_KEY_LENGTH
 from segmentation.errors import SettingInvalid
 from segmentation.ledger import House
 from segmentation.money import MINOR_UNITS
@@ -74,6 +75,12 @@ def _is_secret(field: FieldInfo | None) -> bool:
     return field is not None and SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
 
 
+def _erasure_key(key: SecretStr | None) -> SecretStr | None:
+    if key is not None and len(key.get_secret_value()) < LEAST_KEY_LENGTH:
+        raise ValueError(f"at least {LEAST_KEY_LENGTH} characters are expected, such as `openssl rand -hex 32` prints")
+    return key
+
+
 class HouseSettings(BaseSettings):
     """Where the data is, and what it is built with."""
 
@@ -93,10 +100,15 @@ class HouseSettings(BaseSettings):
         description="What as_of follows: `system`, today's date; `event`, the greatest business day of any "
         "applied event, for replaying history.",
     )
+    erasure_key: Annotated[SecretStr | None, AfterValidator(_erasure_key)] = Field(
+        None,
+        description="Secret of at least 32 characters that ids of erased customers are hashed with. The same for all "
+        "processes and for good; where neither this nor ERASURE_KEY_FILE is set, the database keeps one itself.",
+    )
 
     @property
     def house(self) -> House:
-        return House(self.clock, self.base_currency, self.business_timezone)
+        return House(self.clock, self.base_currency, self.business_timezone, self.erasure_key and self.erasure_key.get_secret_value())
 
     @classmethod
     def settings_customise_sources(

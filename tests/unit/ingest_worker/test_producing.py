@@ -31,7 +31,7 @@ def letter(value: bytes | None, *headers: tuple[str, bytes]) -> DeadLetter:
 
 
 def size(message: KafkaMessage) -> int:
-    return len(message.value) + sum(len(name.encode()) + len(content) for name, content in message.headers)
+    return len(message.value or b"") + sum(len(name.encode()) + len(content) for name, content in message.headers)
 
 
 @pytest.mark.parametrize(

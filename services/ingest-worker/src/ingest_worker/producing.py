@@ -24,7 +24,8 @@ class KafkaMessage(NamedTuple):
     """A message as the client takes it."""
 
     key: bytes | None
-    value: bytes
+    value: bytes | None
+    """None: a tombstone."""
     headers: Sequence[tuple[str, bytes]] = ()
     partition: int | None = None
     """None: where its key belongs."""
@@ -58,7 +59,9 @@ async def produce(producer: Producer, topic: str, batch: Iterable[KafkaMessage])
 
 
 def change_message(change: ChangeAnnouncement) -> KafkaMessage:
-    """A change as it goes to its topic, under the customer's id."""
+    """A change as it goes to its topic, under the customer's id; a tombstone for who was erased."""
+    if change.erased:
+        return KafkaMessage(change.customer_id.encode(), None, messages.tombstone_headers(change.position))
     return KafkaMessage(change.customer_id.encode(), messages.change_message(change.position, change.payload).encoded())
 
 

@@ -24,6 +24,10 @@ from segmentation.ledger import Feed, Feeds, FullSnapshots, Ledger, Place
 _AT_ONCE = 500
 _IDLE_SECONDS = 0.2
 _ELECTION_SECONDS = 2.0
+_FORGET_SECONDS = 60.0
+ERASURES_TOLD_HOURS = 72.0
+"""For whoever follows changes elsewhere than on the topic: so long an erasure can be heard, with the customer's id."""
+
 _LARGEST_REQUEST_BYTES = 1024 * 1024
 
 
@@ -50,6 +54,7 @@ class Relay:
         self._condition = condition
         self._metrics = metrics
         self._backoff = backoff
+        self._forget_next = 0.0
 
     async def run(self) -> None:
         """Relays until told to stop."""
@@ -95,6 +100,7 @@ class Relay:
             while not self._stop.is_set() and await elected():
                 changes, relayed = await self._relay_changes(producer)
                 letters = await self._relay_dead_letters(producer)
+                await self._forget_erasures()
                 self._goes_on()
                 # What happens goes before what stands: a snapshot waits while the feed is behind.
                 busy = changes == _AT_ONCE or await maker.step(relayed=relayed)
@@ -102,6 +108,13 @@ class Relay:
                     await pause(_IDLE_SECONDS, unless=self._stop)
         finally:
             await producer.stop()
+
+    async def _forget_erasures(self) -> None:
+        """Now and then: the announcement of an erasure is the last that names the customer."""
+        time = asyncio.get_running_loop().time()
+        if time >= self._forget_next:
+            self._forget_next = time + _FORGET_SECONDS
+            await self._feeds.forget_erasures(hours=ERASURES_TOLD_HOURS)
 
     async def _relay_changes(self, producer: Producer) -> tuple[int, int]:
         """How many were relayed, and the last position that now is."""
@@ -131,9 +144,9 @@ class Relay:
         await self._feeds.place(Feed.DEAD_LETTERS, limit=_AT_ONCE)
         after = await self._feeds.relayed(Feed.DEAD_LETTERS)
         letters = await self._feeds.dead_letters_after(after, limit=_AT_ONCE)
-        await produce(
-            producer, self._settings.topic_dead_letters, (dead_letter_message(letter) for _, letter in letters)
-        )
+        # Of who was erased meanwhile there is nothing left to tell.
+        told = (dead_letter_message(letter) for _, letter in letters if not letter.erased)
+        await produce(producer, self._settings.topic_dead_letters, told)
         if letters:
             await self._feeds.mark_relayed(Feed.DEAD_LETTERS, letters[-1][0])
             self._metrics.relayed.labels(Feed.DEAD_LETTERS.value).inc(len(letters))

@@ -15,7 +15,7 @@ from segment_api.documenting import complete_document, serve_asyncapi, serve_doc
 from segment_api.guarding import Guard, require_scope
 from segment_api.limits import LimitBody, LimitHead
 from segment_api.observing import Observe
-from segment_api.routes import audit, customers, dispatch, dossiers, health, ingest, listing, policies, tiers
+from segment_api.routes import audit, customers, dispatch, dossiers, health, ingest, listing, policies, privacy, tiers
 from segment_api.telemetry import CountRequests, Metrics
 
 _DESCRIPTION = """
@@ -28,6 +28,7 @@ Live customer segmentation for logistics: each customer's current **segment**, *
   `GET /regions`.
 * Why it is so: `GET /customers/{customer_id}/explanation`; what became of it: `GET /customers/{customer_id}/history`.
 * A person decides over the rules, for a time, by `PUT /customers/{customer_id}/override`.
+* All that is kept about a customer: `GET /customers/{customer_id}/data`; `DELETE /customers/{customer_id}` erases it.
 * Operations look at `GET /ingest/status`, `GET /tiers`, `GET /dead-letters` and `GET /events/{event_id}`.
 * Tiers are relative: one customer's order can move another customer's tier. `stale` says when an answer
   rests on cut-offs that are behind.
@@ -45,6 +46,7 @@ _TAGS = [
     {"name": "overrides", "description": "What people decide over the rules."},
     {"name": "segments", "description": "Everyone by segment."},
     {"name": "regions", "description": "Everyone by region."},
+    {"name": "privacy", "description": "What customers can ask of their data."},
     {"name": "tiers", "description": "The ranking of everyone."},
     {"name": "policies", "description": "What decides: versions, activation, trying out."},
     {"name": "ingestion", "description": "What becomes of messages."},
@@ -92,7 +94,7 @@ def create_app(context: Context, door: Door | None = None) -> FastAPI:
     app.state.context = context
     app.state.metrics = Metrics()
     problems.install(app)
-    for part in (customers, dispatch, dossiers, listing, tiers, policies, ingest, audit, health):
+    for part in (customers, dispatch, dossiers, listing, privacy, tiers, policies, ingest, audit, health):
         app.include_router(part.router)
     # The last one added is the first that a request meets.
     app.add_middleware(LimitBody)

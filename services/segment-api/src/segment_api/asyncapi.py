@@ -266,8 +266,10 @@ def _sent(schemas: dict[str, Json]) -> Json:
             "A customer was erased",
             {"type": "null", "description": "A tombstone: the message has no value."},
             key=customer,
-        ),
+        )
+        | {"headers": _ref("schemas", "erased_headers")},
     }
+    schemas["erased_headers"] = _model_schema(messages.TombstoneHeaders, schemas)
     schemas["dead_letter_headers"] = _model_schema(messages.DeadLetterHeaders, schemas)
     found["dead_letter"] = _message(
         "dead_letter",

@@ -11,6 +11,7 @@ from segment_api.exporting import Slots
 from segment_api.languages import choose_language
 from segmentation.access import AuditTrail
 from segmentation.dossiers import Dossiers, Overrides
+from segmentation.erasure import Privacy
 from segmentation.ledger import House, Quarantine
 from segmentation.listing import Directory
 from segmentation.money import MINOR_UNITS
@@ -29,6 +30,7 @@ class Context:
     policies: Policies
     audit: AuditTrail
     directory: Directory
+    privacy: Privacy
     exports: Slots = field(default_factory=Slots)
 
     @property

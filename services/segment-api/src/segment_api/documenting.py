@@ -19,6 +19,7 @@ from segment_api import (
     ingest_schemas,
     listing_schemas,
     policy_schemas,
+    privacy_schemas,
     problems,
     schemas,
 )
@@ -68,6 +69,7 @@ def complete_document(app: FastAPI) -> None:
             dossier_schemas,
             listing_schemas,
             dispatch_schemas,
+            privacy_schemas,
         )
         for model in {name: value for topic in topics for name, value in vars(topic).items()}.values():
             if isinstance(model, type) and issubclass(model, BaseModel) and model.__name__ in parts:

@@ -28,6 +28,8 @@ NEEDED: Final[Mapping[str, Scope | Open]] = {
     "DELETE /customers/{customer_id}/override": Scope.OPERATE,
     "PUT /customers/overrides": Scope.OPERATE,
     "POST /customers/segments": Scope.READ,
+    "GET /customers/{customer_id}/data": Scope.ADMIN,
+    "DELETE /customers/{customer_id}": Scope.ADMIN,
     "GET /customers": Scope.READ,
     "GET /segments": Scope.READ,
     "GET /regions": Scope.READ,

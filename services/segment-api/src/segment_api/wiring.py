@@ -26,6 +26,7 @@ from segmentation.storage import foundation
 from segmentation.storage.audit import PostgresAudit
 from segmentation.storage.directory import PostgresDirectory
 from segmentation.storage.engine import create_engine
+from segmentation.storage.erasing import PostgresPrivacy
 from segmentation.storage.keys import PostgresKeys
 from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.overriding import PostgresOverrides
@@ -61,6 +62,7 @@ async def serve(settings: ApiSettings) -> None:
             policies=PostgresPolicies(engine, settings.house),
             audit=PostgresAudit(engine),
             directory=PostgresDirectory(engine, settings.house),
+            privacy=PostgresPrivacy(engine, settings.house),
             exports=Slots(settings.exports_at_once),
         )
         keys = PostgresKeys(engine)

@@ -65,9 +65,9 @@ _RECORD_CHANGES = text("""
 """)
 
 
-async def lock_customers(connection: AsyncConnection, customer_ids: Iterable[CustomerId]) -> None:
-    """Holds customers until the end of the transaction."""
-    await connection.execute(_LOCK, {"customer_ids": sorted(customer_ids)})
+async def lock_customers(connection: AsyncConnection, customer_ids: Iterable[CustomerId]) -> set[CustomerId]:
+    """Holds customers until the end of the transaction; returns those held: who was erased meanwhile is not there."""
+    return set(await connection.scalars(_LOCK, {"customer_ids": sorted(customer_ids)}))
 
 
 async def load_buckets(connection: AsyncConnection, customer_ids: Sequence[CustomerId]) -> BucketTable:

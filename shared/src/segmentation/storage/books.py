@@ -27,12 +27,13 @@ _COUNTS = text("""
     SELECT (SELECT coalesce(sum(applied), 0)::bigint FROM partitions) AS applied,
            (SELECT count(*) FROM events) AS raw,
            (SELECT coalesce(sum(events), 0)::bigint FROM dropped_totals) AS dropped,
-           (SELECT coalesce(sum(new_customers), 0)::bigint FROM partitions) AS new_customers,
+           (SELECT coalesce(sum(new_customers), 0)::bigint FROM partitions)
+             - (SELECT customers_erased FROM house) AS new_customers,
            (SELECT count(*) FROM customers) AS customers,
            (SELECT coalesce(sum(rejected), 0)::bigint FROM partitions) AS rejected,
            (SELECT count(*) FROM dead_letters WHERE replayed_as IS NULL) AS letters
 """)
-_CLOCK = text("SELECT as_of, events_known_since, (SELECT max(occurred_at) FROM events) AS latest FROM house")
+_CLOCK = text("SELECT as_of, events_known_since, erasures, (SELECT max(occurred_at) FROM events) AS latest FROM house")
 _SET_CLOCK = text("UPDATE house SET as_of = :as_of")
 _LOCK_HOUSE = text("SELECT FROM house FOR UPDATE")
 
@@ -106,8 +107,8 @@ class Books:
             return None, None
         row = (await connection.execute(_CLOCK)).one()
         latest = None if row.latest is None else self._calendar.business_day(row.latest)
-        dropped = row.events_known_since is not None
-        if dropped and (latest is None or latest < row.events_known_since) and row.as_of is not None:
-            # The latest event itself may have been dropped: all that is certain is that it was no earlier.
+        dropped = row.events_known_since is not None and (latest is None or latest < row.events_known_since)
+        if (dropped or row.erasures) and row.as_of is not None:
+            # The latest event itself may have been dropped, or its customer erased: it was no earlier, that is certain.
             latest = row.as_of if latest is None else max(latest, row.as_of)
         return row.as_of, latest

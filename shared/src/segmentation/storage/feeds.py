@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from segmentation.fields import CustomerId
 from segmentation.ledger import ChangeAnnouncement, DeadLetter, Feed
 from segmentation.storage.engine import transaction
 from segmentation.storage.reader import DEAD_LETTER_COLUMNS, dead_letter_from_row
@@ -47,6 +48,16 @@ _DEAD_LETTERS_AFTER = text(
 )
 
 
+_TAKE_BACK = text("DELETE FROM changes WHERE customer_id = :customer_id")
+_ANNOUNCE_ERASURE = text(
+    """INSERT INTO changes (customer_id, payload) VALUES (:customer_id, '{"erased": true}'::jsonb)"""
+)
+_FORGET_ERASURES = text("""
+    DELETE FROM changes WHERE payload = '{"erased": true}'::jsonb
+      AND position <= (SELECT relayed FROM feeds WHERE name = :name)
+      AND recorded_at < now() - make_interval(secs => CAST(:hours AS double precision) * 3600)
+""")
+
 LEAP = 1_000_000_000
 """More positions than any feed gives out between a backup and the day it is needed."""
 
@@ -68,6 +79,20 @@ async def leap(engine: AsyncEngine) -> int:
         placed = [await connection.scalar(_LEAP, {"name": feed, "leap": LEAP}) for feed in Feed]
         await connection.execute(_LEAP_DEAD_LETTERS, {"leap": LEAP})
     return int(placed[0] or 0)
+
+
+async def take_back(connection: AsyncConnection, customer_id: CustomerId, *, known: bool) -> int:
+    """Deletes what is announced of a held customer, and announces that it was erased if anybody can know of it.
+
+    Returns how many announcements there were. All under the lock by which positions are given: else the next ones
+    would be numbered over rows that go.
+    """
+    await connection.execute(_OPEN, {"name": Feed.CHANGES})
+    await connection.execute(_LOCK, {"name": Feed.CHANGES})
+    taken_back = (await connection.execute(_TAKE_BACK, {"customer_id": customer_id})).rowcount
+    if known or taken_back:
+        await connection.execute(_ANNOUNCE_ERASURE, {"customer_id": customer_id})
+    return taken_back
 
 
 class PostgresFeeds:
@@ -100,6 +125,10 @@ class PostgresFeeds:
         async with transaction(self._engine) as connection:
             rows = await _after(connection, _DEAD_LETTERS_AFTER, position, limit)
             return [(row.position, dead_letter_from_row(row, whole=True)) for row in rows]
+
+    async def forget_erasures(self, *, hours: float) -> int:
+        async with transaction(self._engine) as connection:
+            return (await connection.execute(_FORGET_ERASURES, {"name": Feed.CHANGES, "hours": hours})).rowcount
 
 
 async def place_some(connection: AsyncConnection, feed: Feed, *, limit: int) -> tuple[int, int]:

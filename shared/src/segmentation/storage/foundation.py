@@ -1,7 +1,7 @@
 """What a ledger stands on: the house it remembers, its policy, its exchange rates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from sqlalchemy import text
@@ -15,6 +15,7 @@ from segmentation.policy import Policy
 from segmentation.storage import tables
 from segmentation.storage.bulk import insert_rows
 from segmentation.storage.engine import transaction
+from segmentation.storage.suppression import settle_key
 
 _SETTING_OF = {"clock": "CLOCK", "base_currency": "BASE_CURRENCY", "time_zone": "BUSINESS_TIMEZONE"}
 
@@ -67,13 +68,17 @@ class State:
     """With the event clock; the system clock's is today."""
     policy_version: int
     rates_version: int
+    erasures: int
+    """How many customers were ever erased."""
+    erasure_key: str | None = field(repr=False)
+    erasure_key_check: bytes | None
 
 
 async def open_house(engine: AsyncEngine, house: House) -> None:
     """Remembers what the data is built with, or checks it.
 
     Raises:
-        SettingInvalid: names the setting that differs, and both values.
+        SettingInvalid: names the setting that differs, and both values but those of a key.
         StartRefused: the tables are missing.
     """
     async with transaction(engine) as connection:
@@ -92,12 +97,14 @@ async def open_house(engine: AsyncEngine, house: House) -> None:
                 f"{setting} is {given}, but this data was built with {stored}; "
                 f"set {setting}={stored}, or start on an empty database"
             )
+    async with transaction(engine) as connection:
+        await settle_key(connection, house.erasure_key)
 
 
 async def load_state(connection: AsyncConnection) -> State:
     """The shared row."""
     row = (await connection.execute(_LOAD_HOUSE)).one()
-    return State(row.as_of, row.policy_version, row.rates_version)
+    return State(row.as_of, row.policy_version, row.rates_version, row.erasures, row.erasure_key, row.erasure_key_check)
 
 
 async def activate_policy(engine: AsyncEngine, source: str, *, shipped: bool = False) -> int:

@@ -31,7 +31,7 @@ from segmentation.events import (
 from segmentation.fields import CustomerId
 from segmentation.ledger import Batch, Claim, Halt, House, Place, Receipt, Replay
 from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Reading, Settled
-from segmentation.storage import budgets, positions, tables, tiers, workers
+from segmentation.storage import budgets, positions, suppression, tables, tiers, workers
 from segmentation.storage import counted as counted_state
 from segmentation.storage.assessed import assess_customers, lock_customers
 from segmentation.storage.audit import note_deeds
@@ -40,9 +40,6 @@ from segmentation.storage.engine import transaction, translated_failures
 from segmentation.storage.foundation import Library, load_state
 from segmentation.storage.positions import advance
 
-_SUPPRESSED = text("""
-    SELECT customer_id FROM suppressed_customers WHERE customer_id = ANY(CAST(:customer_ids AS text[]))
-""")
 _CONTENTS = text("""
     SELECT event_key, value, headers FROM events WHERE event_key = ANY(CAST(:event_keys AS bytea[]))
 """)
@@ -125,9 +122,10 @@ class PostgresLedger:
     async def record(self, batch: Batch, *, owner: str, now: datetime) -> Receipt:
         """Records the whole effect of a batch.
 
-        The steps, in an order of locks that all writers keep (event ids, customers, house, partitions):
+        The steps, in an order of locks that all writers keep (the gate of erasures, event ids, customers, house,
+        partitions):
 
-        1. decide what can be decided without the store,
+        1. keep erasures waiting, and decide what can be decided without the store,
         2. insert the ids of acceptable events; what was there already is a duplicate or a conflict,
         3. lock the customers of the applied events,
         4. count: orders, retractions, profiles, day buckets,
@@ -157,13 +155,13 @@ class PostgresLedger:
 
     async def _take_in(self, connection: AsyncConnection, readings: Sequence[Reading], now: datetime) -> _TakenIn:
         """Steps 1 to 6: everything but the rejects and the counters."""
-        state = await load_state(connection)
         # 1
+        await suppression.pass_gate(connection)
+        state = await load_state(connection)
         named = outcomes.customers_named(readings)
-        suppressed = await connection.scalars(_SUPPRESSED, {"customer_ids": list(named)})
         judgement = outcomes.judge(
             readings,
-            suppressed=set(suppressed),
+            suppressed=await suppression.suppressed_among(connection, state, self._house.erasure_key, named),
             rates=await self._library.rates(connection, state.rates_version),
             calendar=self._calendar,
             now=instant_of(now),
@@ -177,7 +175,8 @@ class PostgresLedger:
         # 3
         touched = counting.touched(settled.applied)
         first_heard = await _add_customers(connection, settled.applied)
-        await lock_customers(connection, touched.customers)
+        if await lock_customers(connection, touched.customers) != touched.customers:
+            raise StoreUnavailable("a rebuild removed customers while this batch came to them; it is read again")
         # 4
         counted = await counted_state.load(connection, touched, new=new)
         counting.count(settled.applied, counted)
@@ -201,12 +200,17 @@ class PostgresLedger:
 
     async def replay(self, letter_id: int, *, now: datetime, by: Actor = ANYONE) -> Replay | None:
         async with transaction(self._engine) as connection:
+            await suppression.pass_gate(connection)  # an erasure has it before it comes to the letters
             letter = (await connection.execute(_LETTER, {"id": letter_id})).one_or_none()
             if letter is None:
                 return None
             if letter.replayed_as is not None:
                 return Replay(letter_id, Outcome(letter.replayed_as), None)
             partition = Partition(letter.topic, letter.partition)
+            if letter.erased_at is not None:
+                await _replayed(connection, letter_id, partition, Outcome.SUPPRESSED, new_customers=0)
+                await note_deeds(connection, by, [_replay_deed(letter_id, Outcome.SUPPRESSED, letter.reason)])
+                return Replay(letter_id, Outcome.SUPPRESSED, None)
             headers = headers_from_json(letter.headers)
             delivery = Delivery(partition, letter.offset, letter.value, headers)
             reading = Reading(delivery, decode(letter.value, headers))
@@ -215,19 +219,11 @@ class PostgresLedger:
                 reject = taken.settled.rejects[0][1]
                 told = {"reason": reject.reason, "field": reject.field, "sentence": reject.sentence}
                 await connection.execute(_STILL_REFUSED, {"id": letter_id} | told)
-                await note_deeds(connection, by, [_replayed(letter_id, Outcome.REJECTED, reject.reason)])
+                await note_deeds(connection, by, [_replay_deed(letter_id, Outcome.REJECTED, reject.reason)])
                 return Replay(letter_id, Outcome.REJECTED, reject)
             (outcome,) = taken.settled.totals()
-            await connection.execute(_REPLAYED, {"id": letter_id, "outcome": outcome})
-            await connection.execute(
-                _MOVE_COUNT,
-                {
-                    **partition._asdict(),
-                    **{each.value: int(each is outcome) for each in Outcome if each is not Outcome.REJECTED},
-                    "new_customers": taken.first_heard[partition],
-                },
-            )
-            await note_deeds(connection, by, [_replayed(letter_id, outcome, letter.reason)])
+            await _replayed(connection, letter_id, partition, outcome, new_customers=taken.first_heard[partition])
+            await note_deeds(connection, by, [_replay_deed(letter_id, outcome, letter.reason)])
             return Replay(letter_id, outcome, None)
 
     async def refused(self, *, reason: str | None, after: int, limit: int) -> Sequence[int]:
@@ -283,7 +279,7 @@ class PostgresLedger:
         return as_of
 
 
-def _replayed(letter_id: int, outcome: Outcome, reason: str) -> Deed:
+def _replay_deed(letter_id: int, outcome: Outcome, reason: str) -> Deed:
     return Deed(Action.DEAD_LETTER_REPLAYED, str(letter_id), detail={"outcome": outcome, "rejected_for": reason})
 
 
@@ -346,6 +342,15 @@ def headers_from_json(stored: str | None) -> Headers:
     return tuple(
         (name, None if value is None else base64.b64decode(value)) for name, value in json.loads(stored or "[]")
     )
+
+
+async def _replayed(
+    connection: AsyncConnection, letter_id: int, partition: Partition, outcome: Outcome, *, new_customers: int
+) -> None:
+    """Moves a message from the rejected to what its replay made of it."""
+    await connection.execute(_REPLAYED, {"id": letter_id, "outcome": outcome})
+    counts = {each.value: int(each is outcome) for each in Outcome if each is not Outcome.REJECTED}
+    await connection.execute(_MOVE_COUNT, {**partition._asdict(), **counts, "new_customers": new_customers})
 
 
 async def _known(connection: AsyncConnection, keys: Iterable[EventKey]) -> dict[EventKey, bytes]:

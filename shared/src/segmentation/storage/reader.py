@@ -50,7 +50,7 @@ TIERS_LAG = timedelta(seconds=1)
 """How far tiers may be behind the events applied before an answer is called stale."""
 
 _MOMENT = text("""
-    SELECT house.as_of, house.policy_version, house.events_known_since,
+    SELECT house.as_of, house.policy_version, house.events_known_since, house.customers_erased,
            (SELECT as_of FROM tier_state) AS tiers_as_of,
            (SELECT min(unsettled_since) FROM partitions) AS unsettled_since,
            clock_timestamp() AS asked_at
@@ -67,7 +67,7 @@ _COVERED = text("SELECT as_of, covered FROM tier_state")
 _LARGEST = text("SELECT customer_id FROM snapshots WHERE value > 0 ORDER BY value DESC, customer_id LIMIT :limit")
 DEAD_LETTER_COLUMNS = (
     'id, topic, partition, "offset", reason, field, sentence, customer_id, event_id, recorded_at, '
-    "replayed_as, replayed_at"
+    "replayed_as, replayed_at, erased_at"
 )
 _DEAD_LETTERS = text(
     f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters "  # noqa: S608 - names of our own
@@ -278,7 +278,7 @@ class PostgresReader:
             ],
             workers=workers,
             events={outcome: sum(getattr(row, outcome) for row in rows) for outcome in Outcome},
-            customers=sum(row.new_customers for row in rows),
+            customers=sum(row.new_customers for row in rows) - moment.customers_erased,
             tiers_as_of=tiers.as_of if tiers else None,
             tiers_current=covered or applied == 0,
             last_applied_at=max((row.last_applied_at for row in rows if row.last_applied_at), default=None),
@@ -369,4 +369,5 @@ def dead_letter_from_row(row: Any, *, whole: bool) -> DeadLetter:  # noqa: ANN40
         replayed_at=row.replayed_at,
         value=row.value if whole else None,
         headers=[(name, value) for name, value in headers],
+        erased=row.erased_at is not None,
     )

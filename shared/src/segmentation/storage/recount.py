@@ -28,7 +28,7 @@ from segmentation.events import EventKey
 from segmentation.fields import CustomerId
 from segmentation.ledger import House
 from segmentation.metrics import BucketTable
-from segmentation.storage import baseline, raw_events, tables
+from segmentation.storage import baseline, raw_events, tables, tiers
 from segmentation.storage.assessed import assess_customers, load_snapshots, lock_customers
 from segmentation.storage.bulk import insert_rows, update_all
 from segmentation.storage.counted import (
@@ -79,14 +79,6 @@ _REMOVE = {
 }
 _REMOVE_CUSTOMERS = tuple(text(f"DELETE FROM {name} {_OF}") for name in ("snapshots", "customers"))  # noqa: S608
 _FIND_OUT_AGAIN = text(f"UPDATE snapshots SET order_traits = NULL {_OF}")  # noqa: S608
-_UNSETTLE = text("""
-    -- The ranking no longer covers what is counted: whoever is settling gives up, and the keeper ranks everyone anew.
-    UPDATE tier_state SET attempt = attempt + 1, covered = NULL
-""")
-_UNSETTLED = text("""
-    UPDATE partitions SET unsettled_since = coalesce(unsettled_since, clock_timestamp())
-    WHERE (topic, number) = (SELECT topic, number FROM partitions ORDER BY topic, number LIMIT 1)
-""")
 # A customer with very many orders takes a while to compare; whoever is stopped in the middle holds nobody up for long.
 _MAY_COMPARE = text("SET LOCAL idle_in_transaction_session_timeout = '10min'")
 _MAY_HOLD = text("SET LOCAL idle_in_transaction_session_timeout = '60s'")
@@ -180,7 +172,7 @@ class Recount:
         async with transaction(self._engine) as connection:
             await connection.execute(_MAY_HOLD)
             # In the order of locks that all writers keep; a settling holds the ranking before the customers it moves.
-            await connection.execute(_UNSETTLE)
+            await tiers.unsettle(connection)
             # Somebody who is not known can only be held by being made known; see below.
             made = await insert_rows(
                 connection,
@@ -189,7 +181,8 @@ class Recount:
                 ((customer_id,) for customer_id in sorted(customer_ids)),
                 then="ON CONFLICT DO NOTHING RETURNING customer_id",
             )
-            await lock_customers(connection, customer_ids)
+            # Who was erased since it was asked for, or removed by another rebuild, is no longer there to be mended.
+            customer_ids = sorted(await lock_customers(connection, customer_ids))
             found, recounted = await self._compare(connection, customer_ids, made={row.customer_id for row in made})
             await self._replace(connection, found, recounted)
             unknown = set(customer_ids) - recounted.profiles.keys() - found.unreadable
@@ -202,14 +195,14 @@ class Recount:
                 # What stands of their orders is no longer to be built upon.
                 await connection.execute(_FIND_OUT_AGAIN, {"customer_ids": list(found.touched)})
                 await assess_customers(connection, found.touched - unknown, as_of=as_of, policy=policy, now=now)
-            await connection.execute(_UNSETTLED)
+            await tiers.mark_unsettled(connection)
             return found.differences
 
     async def unsettle(self) -> None:
         """Has the keeper rank everyone anew."""
         async with transaction(self._engine) as connection:
-            await connection.execute(_UNSETTLE)
-            await connection.execute(_UNSETTLED)
+            await tiers.unsettle(connection)
+            await tiers.mark_unsettled(connection)
 
     async def _compare(
         self,

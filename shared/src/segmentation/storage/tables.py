@@ -48,6 +48,10 @@ house = Table(
     Column("policy_version", Integer, nullable=False, comment="the version in force"),
     Column("rates_version", Integer, nullable=False, server_default="0", comment="grows with every load of rates"),
     Column("events_known_since", Date, comment="raw events of earlier days may have been dropped; null: none was"),
+    Column("erasure_key", Text, comment="where no setting names one"),
+    Column("erasure_key_check", LargeBinary, comment="of the key in use, wherever that is kept"),
+    Column("erasures", BigInteger, nullable=False, server_default="0", comment="as many as there are rows of them"),
+    Column("customers_erased", BigInteger, nullable=False, server_default="0", comment="known ones; no longer counted"),
 )
 
 partitions = Table(
@@ -124,11 +128,21 @@ policy_activations = Table(
     ),
 )
 
+# Nothing writes or reads it any more: `erasures` took its place. It goes with the next contraction.
 suppressed_customers = Table(
     "suppressed_customers",
     metadata,
     Column("customer_id", _BYTES, primary_key=True),
     Column("erased_at", _MOMENT, nullable=False, server_default=func.now()),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True, comment="keyed hash of the customer id: all that stays of it"),
+    Column("erased_at", _MOMENT, nullable=False, server_default=func.now()),
+    Column("author", Text, comment="who had it erased"),
+    Column("reason", Text),
 )
 
 events = Table(
@@ -314,6 +328,8 @@ changes = Table(
     Column("recorded_at", _MOMENT, nullable=False, server_default=func.now()),
     Column("position", BigInteger, unique=True, comment="its place in the feed; null until it has one"),
     Index("changes_unplaced_idx", "sequence", postgresql_where=text("position IS NULL")),
+    Index(None, "customer_id"),
+    Index("changes_erased_idx", "sequence", postgresql_where=text("payload = '{\"erased\": true}'::jsonb")),
 )
 
 dead_letters = Table(
@@ -334,7 +350,9 @@ dead_letters = Table(
     Column("replayed_as", Text, comment="its outcome, once a replay gave it another than rejected"),
     Column("replayed_at", _MOMENT, comment="of the last replay, whatever came of it"),
     Column("position", BigInteger, unique=True, comment="its place in the feed; null until it has one"),
+    Column("erased_at", _MOMENT, comment="since when nothing stands here of what it said: its customer was erased"),
     Index(None, "event_id"),
+    Index(None, "customer_id"),
     Index("dead_letters_unplaced_idx", "id", postgresql_where=text("position IS NULL")),
 )
 

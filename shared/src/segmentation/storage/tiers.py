@@ -32,6 +32,7 @@ _PARETO_STEPS = 20
 
 _IS_DUE = "(due_on <= :as_of OR policy_version < :policy_version OR policy_version > :policy_version)"
 _DUE = text(f"SELECT customer_id FROM snapshots WHERE {_IS_DUE} LIMIT :limit")  # noqa: S608 - a constant of our own
+_STANDS = text("SELECT customer_id FROM snapshots WHERE customer_id = ANY(CAST(:customer_ids AS text[]))")
 _STANDING = text(f"""
     -- All of one moment: what everyone is worth, how much of the stream that covers, what was settled last.
     SELECT (SELECT coalesce(sum(applied), 0)::bigint FROM partitions) AS covered,
@@ -82,6 +83,13 @@ _SETTLED = text("""
 """)
 
 
+_UNSETTLE = text("UPDATE tier_state SET attempt = attempt + 1, covered = NULL")
+_UNSETTLED = text("""
+    UPDATE partitions SET unsettled_since = coalesce(unsettled_since, clock_timestamp())
+    WHERE (topic, number) = (SELECT topic, number FROM partitions ORDER BY topic, number LIMIT 1)
+""")
+
+
 class _Overtaken(Exception):
     """A later settling has begun."""
 
@@ -97,11 +105,13 @@ async def sweep(engine: AsyncEngine, library: Library, today: date | None, *, no
         asked = {"as_of": as_of, "policy_version": state.policy_version, "limit": limit}
         due = (await connection.scalars(_DUE, asked)).all() or await _ahead(connection, as_of, limit)
         if due:
-            await lock_customers(connection, due)
+            held = await lock_customers(connection, due)
+            if gone := set(due) - held:  # erased meanwhile, but for a snapshot that nobody is known to
+                held |= set(await connection.scalars(_STANDS, {"customer_ids": list(gone)}))
             # Read again after the locks: somebody else may have moved the event clock, and these customers with it.
             state = await load_state(connection)
             policy = await library.policy(connection, state.policy_version)
-            await assess_customers(connection, due, as_of=today or state.as_of or as_of, policy=policy, now=now)
+            await assess_customers(connection, held, as_of=today or state.as_of or as_of, policy=policy, now=now)
         return len(due)
 
 
@@ -210,6 +220,19 @@ async def take_moves(connection: AsyncConnection) -> dict[CustomerId, int]:
     for row in sorted((await connection.execute(_TAKE_MOVES)).all()):
         moved.update(zip(row.customer_ids.split("\n"), map(int, row.values.split("\n")), strict=True))
     return moved
+
+
+async def unsettle(connection: AsyncConnection) -> None:
+    """The ranking no longer covers what is counted: whoever is settling gives up, and the keeper reads everyone anew.
+
+    Before customers are locked, as a settling does; see `mark_unsettled` for after.
+    """
+    await connection.execute(_UNSETTLE)
+
+
+async def mark_unsettled(connection: AsyncConnection) -> None:
+    """Has readers told for how long the ranking has been behind."""
+    await connection.execute(_UNSETTLED)
 
 
 async def load_roster(connection: AsyncConnection) -> Roster:
