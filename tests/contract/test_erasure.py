@@ -29,11 +29,13 @@ from tests.support.builders import (
     as_message,
 )
 from tests.support.histories import NOW
-from tests.support.ledgers import counts
+from tests.support.ledgers import TOPIC, counts
 from tests.support.oracle import Message
 
 from segmentation.errors import SettingInvalid
+from segmentation.fields import CustomerId
 from segmentation.ledger import Feed
+from segmentation.outcomes import Partition
 from segmentation.storage import tables
 from segmentation.storage.books import Books
 from segmentation.storage.engine import create_engine, transaction
@@ -46,7 +48,8 @@ from segmentation.storage.personal import PERSONAL, Fate
 from segmentation.storage.recount import Recount
 from segmentation.storage.retention import PostgresRetention
 
-ERASED = "Zo-e.77:x"
+ERASED = CustomerId("Zo-e.77:x")
+FIRST = CustomerId("C-1")
 MARKER = "Quetzalcoatl"
 KEY = "k" * 40
 TODAY = {"occurred_at": "2026-11-20T12:00:00Z"}
@@ -277,7 +280,7 @@ async def test_a_check_of_everything_finds_nothing_after_an_erasure(api: Api, en
     assert await Books(engine, house).check() == []
     assert await Books(engine, house).missing_events() == 0
     assert await Books(engine, house).misplaced(now=NOW) == []
-    assert await Recount(engine, house).check(["C-1", ERASED]) == []
+    assert await Recount(engine, house).check([FIRST, ERASED]) == []
 
 
 @pytest.mark.parametrize("letter", [1, 2, 3])
@@ -307,7 +310,7 @@ async def test_a_customer_of_whom_nothing_was_ever_accepted_can_be_erased(api: A
 async def test_a_rebuild_brings_nobody_back(api: Api, engine: AsyncEngine) -> None:
     await fill(api, engine)
     await api.client.delete(f"/customers/{ERASED}")
-    assert await Recount(engine, api.store.house).mend(["C-1", ERASED], now=NOW) == []
+    assert await Recount(engine, api.store.house).mend([FIRST, ERASED], now=NOW) == []
     assert await found(engine, ERASED) == {"changes": 1}
 
 
@@ -362,24 +365,27 @@ async def test_a_key_of_the_settings_is_not_kept(api: Api, engine: AsyncEngine) 
     privacy = await started(engine, api, KEY)
     assert await kept_key(api) is None
     await api.feed(an_order())
-    await privacy.erase("C-1")
+    await privacy.erase(FIRST)
     assert await found(engine, KEY) == {}
-    assert (await (await started(engine, api, KEY)).erase("C-1")).already
+    again = await (await started(engine, api, KEY)).erase(FIRST)
+    assert again is not None
+    assert again.already
 
 
 @pytest.mark.parametrize("key", ["z" * 40, None])
 async def test_a_start_with_another_key_is_refused_in_one_line(api: Api, engine: AsyncEngine, key: str | None) -> None:
     privacy = await started(engine, api, KEY)
     await api.feed(an_order())
-    await privacy.erase("C-1")
+    await privacy.erase(FIRST)
     with pytest.raises(SettingInvalid, match=r"\AERASURE_KEY is [^\n]+\Z") as refused:
         await started(engine, api, key)
     assert KEY not in str(refused.value)
     # And whoever was running with it records nothing more.
     ledger = PostgresLedger(engine, dataclasses.replace(api.store.house, erasure_key=key))
-    api.worker.store.ledger = ledger
+    claims = await ledger.claim([Partition(TOPIC, 0)], owner="worker-1")
+    batch = api.worker.batch([as_message(an_order(event_id="e-2", customer_id="C-2"))], claims=claims)
     with pytest.raises(SettingInvalid):
-        await api.worker.read([as_message(an_order(event_id="e-2", customer_id="C-2"))], now=NOW)
+        await ledger.record(batch, owner="worker-1", now=NOW)
 
 
 async def test_the_datas_own_key_can_be_taken_out_of_it(api: Api, engine: AsyncEngine) -> None:
@@ -389,7 +395,7 @@ async def test_the_datas_own_key_can_be_taken_out_of_it(api: Api, engine: AsyncE
     key = await kept_key(api)
     privacy = await started(engine, api, key)
     assert await kept_key(api) is None
-    again = await privacy.erase("C-1")
+    again = await privacy.erase(FIRST)
     assert again is not None
     assert again.already
 

@@ -33,7 +33,7 @@ from segmentation.errors import StoreUnavailable
 from segmentation.fields import CustomerId
 from segmentation.ledger import Batch, Feed
 from segmentation.outcomes import Partition
-from segmentation.storage import erasing, recount, tables
+from segmentation.storage import erasing, recount, suppression, tables
 from segmentation.storage import ledger as postgres_ledger
 from segmentation.storage import tiers as postgres_tiers
 from segmentation.storage.books import Books
@@ -230,7 +230,7 @@ async def test_of_two_erasures_at_once_one_does_it_and_the_other_says_so(
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(postgres_tiers, "unsettle"), (erasing, "_hold"), (erasing.suppression, "settle_key"), (erasing, "take_back")],
+    [(postgres_tiers, "unsettle"), (erasing, "_hold"), (suppression, "settle_key"), (erasing, "take_back")],
 )
 async def test_an_erasure_that_breaks_off_has_done_nothing(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch, module: Any, name: str

@@ -304,8 +304,14 @@ class MemoryLedger:
     async def suppress(self, customer_id: CustomerId) -> None:
         self._suppressed.add(customer_id)
 
-    async def erase(self, customer_id: CustomerId) -> None:
-        """As if the customer had never been, but for the counts, the event clock, and that it is suppressed."""
+    async def erase(self, customer_id: CustomerId) -> bool:
+        """As if the customer had never been, but for the counts, the event clock, and that it is suppressed.
+
+        False where nothing was ever heard of it.
+        """
+        refused = any(_names(delivery, customer_id) for delivery, _ in self._dead_letters)
+        if not (refused or customer_id in self._buckets or customer_id in self._suppressed):
+            return False
         self._suppressed.add(customer_id)
         self._events = {key: each for key, each in self._events.items() if each.event.customer_id != customer_id}
         self._orders = {key: state for key, state in self._orders.items() if key.customer_id != customer_id}
@@ -319,6 +325,7 @@ class MemoryLedger:
             for each, reason in self._dead_letters
         ]
         self._settled = None
+        return True
 
     def as_of(self, now: datetime) -> date | None:
         return self._event_day if self.house.clock == "event" else self._calendar.business_day(instant_of(now))

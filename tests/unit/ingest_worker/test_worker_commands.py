@@ -45,6 +45,8 @@ def ended(*arguments: str) -> object:
         ("snapshot", HOUSE_NAMES),
         ("resume", HOUSE_NAMES),
         ("restored", HOUSE_NAMES),
+        ("erase", HOUSE_NAMES),
+        ("erasures", HOUSE_NAMES),
         ("reposition", HOUSE_NAMES),
     ],
 )
@@ -61,7 +63,7 @@ def test_the_help_of_each_subcommand_names_its_settings(
 def test_the_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended("--help") == 0
     text = capsys.readouterr().out
-    commands_there = ("run", "load-rates", "snapshot", "resume", "restored", "reposition", "check", "rebuild")
+    commands_there = ("run", "load-rates", "snapshot", "resume", "restored", "reposition", "check", "rebuild", "erase")
     assert all(name in text for name in commands_there)
 
 
@@ -88,6 +90,8 @@ def test_the_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> N
         ("drop-events",),
         ("drop-events", "--before", "soon"),
         ("check", "everything"),
+        ("erase",),
+        ("erasures", "--apply"),
     ],
 )
 def test_what_is_no_command_is_said_with_the_usage(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from ingest_worker import commands, telemetry, upkeep, wiring
+from ingest_worker import commands, erasing, telemetry, upkeep, wiring
 from ingest_worker.settings import WorkerSettings
 from segmentation.errors import SegmentationError
 from segmentation.events import RejectReason
@@ -45,6 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(asyncio.run(commands.resume(HouseSettings.load(), chosen.partition)))
             case "restored":
                 print(asyncio.run(commands.restored(HouseSettings.load())))
+            case "erase":
+                told = erasing.erase(HouseSettings.load(), chosen.customer, author=chosen.author, reason=chosen.reason)
+                lines, all_there = asyncio.run(told)
+                print(lines)
+                sys.exit(0 if all_there else 1)
+            case "erasures":
+                settings = HouseSettings.load()
+                doing = (
+                    erasing.apply_erasures(settings, chosen.apply) if chosen.apply else erasing.list_erasures(settings)
+                )
+                print(asyncio.run(doing))
             case "check":
                 sys.exit(1 if asyncio.run(upkeep.check(HouseSettings.load(), _now)) else 0)
             case "rebuild":
@@ -153,6 +164,29 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     reposition.add_argument("--to", choices=["earliest"], required=True, help="where reading begins")
+    erase = subcommands.add_parser(
+        "erase",
+        help="erase customers and everything derived from them, for good",
+        description="Erases customers as DELETE /customers/{customer_id} does, each in one transaction: raw events, "
+        "orders, figures, assessments, history, announcements, what refused messages said. Later messages that name "
+        "them are suppressed. Workers may run meanwhile. The exit code is 1 if one of them was never heard of. What to "
+        "do beside it: docs/runbooks/erasure.md.",
+        epilog=f"settings, from the environment:\n{help_text(HouseSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    erase.add_argument("customer", nargs="+", metavar="CUSTOMER_ID", help="whom")
+    erase.add_argument("--author", metavar="WHO", help="who has them erased; kept, so no customer may be named in it")
+    erase.add_argument("--reason", metavar="WHY", help="why; kept, so no customer may be named in it")
+    erasures = subcommands.add_parser(
+        "erasures",
+        help="list who was erased, by hashes; with --apply, do a list again",
+        description="Prints everybody ever erased as CSV: the keyed hash of the id, and when. Keep the list beside the "
+        "backups, and do it again with --apply after a restore: it makes the hashes known, and erases whoever of them "
+        "the backup brought back. It needs the same ERASURE_KEY.",
+        epilog=f"settings, from the environment:\n{help_text(HouseSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    erasures.add_argument("--apply", type=Path, metavar="FILE", help="a list that this command printed")
     subcommands.add_parser(
         "check",
         help="compare everything derived with a recount of the raw events",
