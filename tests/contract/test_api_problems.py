@@ -131,7 +131,7 @@ async def test_an_unknown_or_malformed_dead_letter_is_not_found(api: Api, writte
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/customer", "/customers/C-1", "/customers/C-1/", "/static-offline-docs/x"]
+    "path", ["/", "/nothing", "/customer", "/customers/C-1/x", "/customers/C-1/x/", "/static-offline-docs/x"]
 )
 async def test_a_path_that_is_not_there_points_to_the_documentation(api: Api, path: str) -> None:
     assert "/docs" in problem_in(await api.client.get(path), 404)["detail"]

@@ -68,6 +68,13 @@ class Piece:
     """JSON values."""
 
 
+class ErasureNotices(Protocol):
+    """Announcements of erasures: the last that names a customer. Raises StoreUnavailable."""
+
+    async def forget_erasures(self, *, hours: float) -> int:
+        """Forgets whose erasure was relayed, and announced so long ago that every follower has heard of it."""
+
+
 class Privacy(Protocol):
     """What a customer can ask of its data. All raise StoreUnavailable while the database is out of reach."""
 

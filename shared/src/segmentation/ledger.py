@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from segmentation.access import ANYONE, Actor
 from segmentation.assessment import Snapshot
@@ -30,8 +30,7 @@ class House:
     """`system`: as_of is today; `event`: the greatest business day of any applied event."""
     base_currency: str
     time_zone: str
-    erasure_key: str | None = field(default=None, repr=False)
-    """What erased customers are recognised by; None: the data keeps one itself. Of it the data remembers a check."""
+    erasure_key: str | None = field(default=None, repr=False)  # None: the data keeps one itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +276,7 @@ class DeadLetter:
     value: bytes | None = None
     headers: Sequence[tuple[str, str | None]] = ()
     """Values in base64."""
-    erased: bool = False
-    """Its customer was erased, and with it all that the message said."""
+    erased: bool = False  # its customer was, and with it all that the message said
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,10 +326,6 @@ class Feed(enum.StrEnum):
     DEAD_LETTERS = "dead_letters"
 
 
-ERASURE: Final[Mapping[str, Any]] = {"erased": True}
-"""The payload of the last announcement about a customer who was erased."""
-
-
 @dataclass(frozen=True, slots=True)
 class ChangeAnnouncement:
     """A change at its place in the feed."""
@@ -340,11 +334,7 @@ class ChangeAnnouncement:
     customer_id: CustomerId
     payload: Mapping[str, Any]
     recorded_at: datetime
-
-    @property
-    def erased(self) -> bool:
-        """The customer was erased: nothing is said but that, and nothing of it comes after."""
-        return self.payload == ERASURE
+    erased: bool = False  # the customer was: nothing else is said, and nothing of it comes after
 
 
 class Feeds(Protocol):
@@ -364,9 +354,6 @@ class Feeds(Protocol):
 
     async def dead_letters_after(self, position: int, *, limit: int) -> Sequence[tuple[int, DeadLetter]]:
         """The next rejected messages with their positions and bytes."""
-
-    async def forget_erasures(self, *, hours: float) -> int:
-        """Forgets whose erasure was announced so long ago that every follower has heard it; returns how many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,3 +249,38 @@ def test_the_help_names_every_setting_with_its_meaning() -> None:
         assert f"  {name}\n" in text
         assert str(WorkerSettings.model_fields[name.lower()].description) in text
     assert "KAFKA" not in help_text(HouseSettings)
+
+
+# --- the erasure key, which both services have ----------------------------------------------------------------------
+
+KEY: Final = "0123456789abcdef0123456789abcdef"
+
+
+def test_the_erasure_key_comes_from_its_setting_or_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert WorkerSettings.load().house.erasure_key is None
+    file = tmp_path / "key"
+    file.write_text(f"{KEY}\n")
+    environment.setenv("ERASURE_KEY_FILE", str(file))
+    house = WorkerSettings.load().house
+    assert house.erasure_key == KEY
+    assert KEY not in repr(house)
+    environment.setenv("ERASURE_KEY", KEY)
+    assert refusal() == "ERASURE_KEY and ERASURE_KEY_FILE are both set; set one of them"
+    environment.delenv("ERASURE_KEY_FILE")
+    assert WorkerSettings.load().house == house
+
+
+def test_an_erasure_key_that_could_be_guessed_is_refused_and_not_shown(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("ERASURE_KEY", KEY[:-1])
+    assert refusal().startswith("ERASURE_KEY is set to something else: at least 32 characters are expected")
+    environment.delenv("ERASURE_KEY")
+    file = tmp_path / "key"
+    file.write_text(KEY[:-1])
+    environment.setenv("ERASURE_KEY_FILE", str(file))
+    assert refusal() == (
+        f"ERASURE_KEY_FILE is {file}: at least 32 characters are expected, such as `openssl rand -hex 32` prints"
+    )
+    file.write_bytes(b"\xff" * 40)
+    assert "cannot be read" in refusal()

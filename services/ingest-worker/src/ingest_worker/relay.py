@@ -18,6 +18,7 @@ from ingest_worker.producing import Producer, change_message, dead_letter_messag
 from ingest_worker.settings import WorkerSettings
 from ingest_worker.telemetry import Metrics
 from ingest_worker.waiting import Backoff, pause
+from segmentation.erasure import ErasureNotices
 from segmentation.errors import StoreUnavailable
 from segmentation.ledger import Feed, Feeds, FullSnapshots, Ledger, Place
 
@@ -40,6 +41,7 @@ class Relay:
         ledger: Ledger,
         feeds: Feeds,
         snapshots: FullSnapshots,
+        notices: ErasureNotices,
         *,
         stop: asyncio.Event,
         condition: Condition,
@@ -50,6 +52,7 @@ class Relay:
         self._ledger = ledger
         self._feeds = feeds
         self._snapshots = snapshots
+        self._notices = notices
         self._stop = stop
         self._condition = condition
         self._metrics = metrics
@@ -114,7 +117,7 @@ class Relay:
         time = asyncio.get_running_loop().time()
         if time >= self._forget_next:
             self._forget_next = time + _FORGET_SECONDS
-            await self._feeds.forget_erasures(hours=ERASURES_TOLD_HOURS)
+            await self._notices.forget_erasures(hours=ERASURES_TOLD_HOURS)
 
     async def _relay_changes(self, producer: Producer) -> tuple[int, int]:
         """How many were relayed, and the last position that now is."""

@@ -127,6 +127,7 @@ async def _work(settings: WorkerSettings, listener: socket.socket | None) -> Non
             ledger,
             feeds,
             PostgresFullSnapshots(engine),
+            feeds,
             stop=stop,
             condition=condition,
             metrics=metrics,

@@ -48,6 +48,7 @@ _DEAD_LETTERS_AFTER = text(
 )
 
 
+_ERASED = {"erased": True}
 _TAKE_BACK = text("DELETE FROM changes WHERE customer_id = :customer_id")
 _ANNOUNCE_ERASURE = text(
     """INSERT INTO changes (customer_id, payload) VALUES (:customer_id, '{"erased": true}'::jsonb)"""
@@ -96,7 +97,7 @@ async def take_back(connection: AsyncConnection, customer_id: CustomerId, *, kno
 
 
 class PostgresFeeds:
-    """`segmentation.ledger.Feeds` over PostgreSQL."""
+    """`segmentation.ledger.Feeds` and `segmentation.erasure.ErasureNotices` over PostgreSQL."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -117,7 +118,7 @@ class PostgresFeeds:
     async def changes_after(self, position: int, *, limit: int) -> Sequence[ChangeAnnouncement]:
         async with transaction(self._engine) as connection:
             return [
-                ChangeAnnouncement(row.position, row.customer_id, row.payload, row.recorded_at)
+                ChangeAnnouncement(row.position, row.customer_id, row.payload, row.recorded_at, row.payload == _ERASED)
                 for row in await _after(connection, _CHANGES_AFTER, position, limit)
             ]
 
