@@ -207,6 +207,8 @@ def test_every_error_is_documented_as_a_problem(operation: dict[str, Any]) -> No
         ("PUT /customers/{customer_id}/override", {"200", "404", "413", "422", "503"}),
         ("DELETE /customers/{customer_id}/override", {"200", "404", "422", "503"}),
         ("PUT /customers/overrides", {"200", "413", "422", "503"}),
+        ("GET /customers/{customer_id}/data", {"200", "404", "503"}),
+        ("DELETE /customers/{customer_id}", {"200", "404", "422", "503"}),
         ("POST /customers/segments", {"200", "413", "422", "503"}),
         ("POST /dispatch/priorities", {"200", "413", "422", "503"}),
         ("GET /customers", {"200", "422", "503"}),
@@ -303,6 +305,17 @@ QUESTIONS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
         ("/customers/C-1/override?author=li.wei&reason=done", {}),
         ("/customers/C-1/override?author=", {}),
         ("/customers/nobody/override", {}),
+    ],
+    "GET /customers/{customer_id}/data": [
+        ("/customers/C-1/data", {}),
+        ("/customers/nobody/data", {}),
+        ("/customers/no%20id/data", {}),
+    ],
+    "DELETE /customers/{customer_id}": [
+        ("/customers/C-1?author=li.wei&reason=request+17", {}),
+        ("/customers/C-1", {}),
+        ("/customers/C-1?reason=", {}),
+        ("/customers/nobody", {}),
     ],
     "PUT /customers/overrides": [
         (

@@ -40,7 +40,7 @@ async def api(engine: AsyncEngine) -> AsyncIterator[Api]:
                         event_id=f"{customer_id}-{number}",
                         order_id=f"{number}",
                         amount="500000.00",
-                        occurred_at=f"2026-{number if number < 11 else 10:02}-{number:02}T12:00:00Z",
+                        occurred_at=f"2026-11-{number:02}T12:00:00Z",
                     )
                 )
         await api.settle()

@@ -459,7 +459,7 @@ def test_cloud_events_take_the_customer_from_the_subject_where_the_data_names_no
 
 
 def test_the_tests_of_a_message_run_in_the_order_of_the_contract() -> None:
-    oracle = told(an_order())
+    oracle = told(an_order(), an_order(event_id="known", customer_id="C-3"))
     oracle.erase("C-1")
 
     def outcome(value: bytes | None) -> str:
@@ -476,11 +476,13 @@ def test_the_tests_of_a_message_run_in_the_order_of_the_contract() -> None:
     assert outcome(b'{"customer_id":"C-2","type":"?"}') == "unknown_type"
     order = an_order(event_id="2", customer_id="C-2", currency="XXX")
     early, late = "1989-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-23:59"
-    assert outcome(as_json(order | {"event_id": "order-1", "occurred_at": early})) == "conflicting_duplicate"
+    assert outcome(as_json(order | {"event_id": "known", "occurred_at": early})) == "conflicting_duplicate"
     assert outcome(as_json(order | {"occurred_at": late, "ordered_at": early})) == "too_old"
     assert outcome(as_json(order | {"ordered_at": late})) == "future"
     assert outcome(as_json(order)) == "unknown_currency"
-    assert oracle.customers() == []
+    assert oracle.customers() == ["C-3"]
+    # The ids of an erased customer's events are forgotten with it.
+    assert outcome(as_json(an_order(customer_id="C-4"))) == "applied"
 
 
 def test_the_future_begins_300_seconds_ahead() -> None:

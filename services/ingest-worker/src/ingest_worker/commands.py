@@ -138,8 +138,8 @@ async def restored(settings: HouseSettings) -> str:
     return (
         f"Changes go on at sequence {position + 1}, beyond whatever was announced before; full snapshot {asked.id} is "
         "asked for, so that whoever follows them can reconcile. Do the erasures since the backup again with "
-        "`ingest-worker erasures --apply FILE`, then start the workers, do again what people did since (rates, replays, "
-        "policies, overrides), and run `ingest-worker check`."
+        "`ingest-worker erasures --apply FILE`, then start the workers, do again what else people did since (rates, "
+        "replays, policies, overrides), and run `ingest-worker check`."
     )
 
 
