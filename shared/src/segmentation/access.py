@@ -218,7 +218,7 @@ class Deed:
 
     action: Action
     subject: str | None = None
-    """The version, the dead letter, the key; None where it is a customer."""
+    """The version, the dead letter, the key, the hash of who was erased; None where it is a customer."""
     customer_id: str | None = None
     reason: str | None = None
     author: str | None = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
+from segmentation.access import ANYONE, Actor
 from segmentation.fields import CustomerId
 
 LEAST_KEY_LENGTH: Final = 32
@@ -79,7 +80,7 @@ class Privacy(Protocol):
     """What a customer can ask of its data. All raise StoreUnavailable while the database is out of reach."""
 
     async def erase(
-        self, customer_id: CustomerId, *, author: str | None = None, reason: str | None = None
+        self, customer_id: CustomerId, *, author: str | None = None, reason: str | None = None, by: Actor = ANYONE
     ) -> Erased | None:
         """Erases everything kept about a customer, in one transaction; None where nothing ever was.
 

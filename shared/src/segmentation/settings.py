@@ -103,12 +103,13 @@ class HouseSettings(BaseSettings):
     erasure_key: Annotated[SecretStr | None, AfterValidator(_erasure_key)] = Field(
         None,
         description="Secret of at least 32 characters that ids of erased customers are hashed with. The same for all "
-        "processes and for good; where neither this nor ERASURE_KEY_FILE is set, the database keeps one itself.",
+        "processes and for good; where it is not set, the database keeps one itself.",
     )
 
     @property
     def house(self) -> House:
-        return House(self.clock, self.base_currency, self.business_timezone, self.erasure_key and self.erasure_key.get_secret_value())
+        secret = None if self.erasure_key is None else self.erasure_key.get_secret_value()
+        return House(self.clock, self.base_currency, self.business_timezone, secret)
 
     @classmethod
     def settings_customise_sources(

@@ -16,6 +16,7 @@ from segmentation.errors import ErasuresInvalid, UpkeepRefused
 from segmentation.fields import read_customer_id
 from segmentation.settings import HouseSettings
 from segmentation.storage import foundation
+from segmentation.storage.audit import operator
 from segmentation.storage.engine import create_engine
 from segmentation.storage.erasing import PostgresPrivacy
 
@@ -46,7 +47,9 @@ async def erase(
         privacy = PostgresPrivacy(engine, settings.house)
         for text in customer_ids:
             customer_id = read_customer_id(text)
-            erased = None if customer_id is None else await privacy.erase(customer_id, author=author, reason=reason)
+            erased = None
+            if customer_id is not None:
+                erased = await privacy.erase(customer_id, author=author, reason=reason, by=operator())
             if erased is None:
                 unknown += 1
                 lines.append(f"{text}: nobody of that id was ever heard of")
@@ -89,7 +92,7 @@ async def apply_erasures(settings: HouseSettings, file: Path) -> str:
         while after is not None:
             back, after = await privacy.returned(after, limit=_LOOKED_AT_ONCE)
             for customer_id in back:
-                done = await privacy.erase(customer_id)
+                done = await privacy.erase(customer_id, by=operator())
                 erased += done is not None and not done.already
             print(f"{erased} erased again ...", file=sys.stderr)  # noqa: T201 - progress, for a person
     finally:

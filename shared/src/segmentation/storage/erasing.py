@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from segmentation.access import ANYONE, Action, Actor, Deed
 from segmentation.calendar import format_instant
 from segmentation.erasure import Erased, Erasure, Piece
 from segmentation.errors import ErasuresInvalid
@@ -22,6 +23,7 @@ from segmentation.fields import CustomerId
 from segmentation.ledger import House
 from segmentation.storage import suppression, tables, tiers
 from segmentation.storage.assessed import lock_customers
+from segmentation.storage.audit import note_deeds
 from segmentation.storage.bulk import insert_rows
 from segmentation.storage.engine import transaction
 from segmentation.storage.feeds import take_back
@@ -91,7 +93,7 @@ class PostgresPrivacy:
         self._house = house
 
     async def erase(
-        self, customer_id: CustomerId, *, author: str | None = None, reason: str | None = None
+        self, customer_id: CustomerId, *, author: str | None = None, reason: str | None = None, by: Actor = ANYONE
     ) -> Erased | None:
         """Erases, in the order of locks that all writers keep.
 
@@ -126,6 +128,9 @@ class PostgresPrivacy:
             remembered = {"digest": key.digest(customer_id), "author": author, "reason": reason}
             erased_at: datetime = (await connection.execute(_REMEMBER, remembered)).scalar_one()
             await connection.execute(_COUNT, {"known": rows["customers"]})
+            # The trail names nobody who is erased: who has the key can find the hash of an id.
+            hashed = key.digest(customer_id).hex()
+            await note_deeds(connection, by, [Deed(Action.CUSTOMER_ERASED, hashed, reason=reason, author=author)])
             await tiers.mark_unsettled(connection)
             # 6
             rows["changes"] = await take_back(connection, customer_id, known=bool(rows["customers"]))

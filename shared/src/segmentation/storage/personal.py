@@ -71,6 +71,7 @@ _ORDER: Final = {
     Kind.CONTENT: "occurred_at business_day amount profit items parcels weight_grams promised_at delivered_at services "
     "region channel promise_occurred_at promise_instant arrival_occurred_at arrival_instant",
 }
+_EMPTY_TRAIL: Final = "UPDATE audit SET customer_id = NULL, reason = NULL, detail = '{}'"
 _EMPTY_LETTER: Final = """
     UPDATE dead_letters SET customer_id = NULL, event_id = NULL, field = NULL, value = NULL, headers = NULL,
         erased_at = now(),
@@ -147,6 +148,17 @@ PERSONAL: Final[Mapping[str, Holding]] = {
         where=f"({_BY_ID} OR (customer_id IS NULL AND (position(CAST(:quoted AS bytea) IN value) > 0 "
         "OR position(CAST(:encoded AS text) IN headers) > 0)))",
         erase=_EMPTY_LETTER,
+    ),
+    "audit": Holding(
+        "Who changed what by hand, when and why: that somebody did outlives the customer, about whom does not.",
+        Fate.EMPTIED,
+        {
+            Kind.IDENTITY: "customer_id",
+            Kind.DERIVED: "detail",
+            Kind.STAFF: "actor_kind actor_id actor_name author reason",
+            Kind.BOOKKEEPING: "id at request_id action subject",
+        },
+        erase=_EMPTY_TRAIL,
     ),
     "value_moves": Holding(
         "What the customer is ranked by, on its way to the ranking.",
@@ -228,6 +240,11 @@ PERSONAL: Final[Mapping[str, Holding]] = {
         "topic number epoch owner next_offset end_offset applied duplicate rejected suppressed new_customers "
         "last_applied_at unsettled_since recent_messages recent_rejects reject_run halted_at halted_offset "
         "halted_because halted_reasons",
+    ),
+    "api_keys": _nobody(
+        "What programs and people prove themselves by.",
+        "id digest scopes requests_per_second replaces created_at expires_at revoked_at last_used_at",
+        staff="name",
     ),
     "workers": _nobody("Which workers live, and what they wait for.", "owner started_at seen_at waiting_for"),
     "exchange_rates": _nobody("Dated rates.", "currency day scaled_rate"),

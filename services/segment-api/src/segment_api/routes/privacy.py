@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from segment_api import dossier_schemas, privacy_schemas, problems
 from segment_api.context import InContext
+from segment_api.guarding import InActor, author_or
 from segment_api.problems import InvalidField, ProblemAnswer
 from segment_api.routes.customers import AskedFor, known_form, unknown
 from segmentation.erasure import LONGEST_WORDS, Piece
@@ -32,6 +33,7 @@ _KEPT = "kept with the erasure, so it may not name the customer"
 async def erase_customer(
     customer_id: AskedFor,
     context: InContext,
+    actor: InActor,
     author: Annotated[
         dossier_schemas.Words | None,
         Query(description=f"Who has it erased; {_KEPT}.", min_length=1, max_length=LONGEST_WORDS),
@@ -46,7 +48,7 @@ async def erase_customer(
         if words is not None and asked in words:
             wrong = InvalidField(field=f"query.{name}", problem="it names the customer and would outlive the erasure")
             raise ProblemAnswer(422, f"{wrong.field}: {wrong.problem}", errors=[wrong])
-    erased = await context.privacy.erase(asked, author=author, reason=reason)
+    erased = await context.privacy.erase(asked, author=author_or(actor, author), reason=reason, by=actor)
     if erased is None:
         raise unknown(customer_id)
     return privacy_schemas.ErasureAnswer(
