@@ -194,11 +194,13 @@ async def test_what_is_exported_is_what_an_erasure_takes(api: Api, engine: Async
 async def test_every_answer_about_an_erased_customer_is_as_if_it_had_never_been(api: Api, engine: AsyncEngine) -> None:
     await fill(api, engine)
     await api.client.delete(f"/customers/{ERASED}")
+    asked = {"X-Request-ID": "the-same-for-both"}
     never = {
-        name: await api.client.get(f"/customers/never/{name}") for name in ("segment", "metrics", "history", "data")
+        name: await api.client.get(f"/customers/never/{name}", headers=asked)
+        for name in ("segment", "metrics", "history", "data")
     }
     for name, theirs in never.items():
-        ours = await api.client.get(f"/customers/{ERASED}/{name}")
+        ours = await api.client.get(f"/customers/{ERASED}/{name}", headers=asked)
         assert ours.status_code == 404
         assert ours.text.replace(ERASED, "never") == theirs.text
     assert (await api.client.get(f"/customers/{ERASED}/segment?as_of=2026-11-20")).status_code == 404
