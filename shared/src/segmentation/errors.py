@@ -3,7 +3,8 @@
 SegmentationError
 ├── StartRefused        one sentence for the person who starts the process; nothing to retry
 │   ├── SettingInvalid  a setting is wrong, or does not fit the data it is started on
-│   └── PolicyInvalid   the policy file cannot be used; names the row
+│   ├── PolicyInvalid   the policy file cannot be used; names the row
+│   └── ModelInvalid    a model document cannot be used; names the place in it
 ├── PolicyFrozen        that version of the policy cannot be written; says which can
 ├── DryRunBusy          one at a time: try again later
 ├── FilterInvalid       nobody can have what is asked for; names the filter and what it can be
@@ -38,6 +39,10 @@ class SettingInvalid(StartRefused):
 
 class PolicyInvalid(StartRefused):
     """The policy cannot be used as it stands."""
+
+
+class ModelInvalid(StartRefused):
+    """The model cannot be used as it stands."""
 
 
 class PolicyFrozen(SegmentationError):
