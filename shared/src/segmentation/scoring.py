@@ -269,6 +269,8 @@ def parse(document: bytes | str, *, version: int) -> Model:
     raw = document.encode() if isinstance(document, str) else document
     if len(raw) > LARGEST_DOCUMENT:
         raise ModelInvalid(f"the model has {len(raw):,} bytes; at most {LARGEST_DOCUMENT:,} are read")
+    if b"\\u0000" in raw:
+        raise ModelInvalid("the model has a character \\u0000, which the database cannot keep")
     try:
         found = msgspec.json.decode(raw, type=Document)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is a DecodeError

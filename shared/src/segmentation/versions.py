@@ -1,14 +1,15 @@
-"""The policy's versions: drafts, what is or was in force, when and by whom; and trying one out.
+"""The versions of the policy and of models: drafts, what is or was in force, when and by whom; and trying one out.
 
 Laws: a version that was ever put in force, or is about to be, never changes; exactly one is in force; whatever put it
-there is kept. Going back is putting an older version in force.
+there is kept. Going back is putting an older version in force. A published model never changes; one or none of them is
+in force.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from segmentation.access import ANYONE, Actor
 from segmentation.dry_run import DryRun
@@ -99,4 +100,85 @@ class Policies(Protocol):
         Raises:
             PolicyInvalid: the text is not understood.
             DryRunBusy: another one is at work in this process.
+        """
+
+
+class Refusal(NamedTuple):
+    """Why a model should not be published."""
+
+    rule: str
+    sentence: str
+    """With the figures."""
+
+
+class ModelActivationKind(enum.StrEnum):
+    """How another model came into force."""
+
+    ACTIVATE = "activate"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A published model."""
+
+    version: int
+    in_force: bool
+    author: str
+    note: str | None
+    created_at: datetime
+    card: Mapping[str, Any]
+    refusals: Sequence[Refusal]
+    """Those that were overruled."""
+    forced_because: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelActivation:
+    """That a model was put in force, or taken out of it."""
+
+    version: int | None
+    """None: the rules decide from then on."""
+    kind: ModelActivationKind
+    author: str
+    reason: str
+    activated_at: datetime
+    replaced_version: int | None
+
+
+class Models(Protocol):
+    """The published models. All raise StoreUnavailable while the database is out of reach."""
+
+    async def versions(self) -> Sequence[ModelVersion]:
+        """All of them, newest first."""
+
+    async def find(self, version: int) -> ModelVersion | None:
+        """One of them."""
+
+    async def document(self, version: int) -> str | None:
+        """One of them as it was written."""
+
+    async def activations(self, *, limit: int) -> Sequence[ModelActivation]:
+        """When which was put in force, newest first."""
+
+    async def publish(
+        self, document: str, *, author: str, note: str | None, refusals: Sequence[Refusal], forced_because: str | None
+    ) -> ModelVersion:
+        """Stores a model under the next number; it is not in force by that.
+
+        Raises:
+            ModelInvalid: it cannot be used, or is of another base currency.
+        """
+
+    async def activate(self, version: int, *, author: str, reason: str) -> ModelActivation | None:
+        """Puts a model in force; None where there is no such version.
+
+        Raises:
+            ModelInvalid: it cannot be used any more.
+        """
+
+    async def rollback(self, *, author: str, reason: str) -> ModelActivation | None:
+        """Puts in force what was so before the one that is, or none; None where none is in force.
+
+        Asked for again it goes back further.
         """

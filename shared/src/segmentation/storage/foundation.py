@@ -1,4 +1,4 @@
-"""What a ledger stands on: the house it remembers, its policy, its exchange rates."""
+"""What a ledger stands on: the house it remembers, its policy, its model, its exchange rates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,10 +8,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from segmentation import policy as policies
-from segmentation.errors import NotReady, SettingInvalid, StartRefused
+from segmentation import scoring
+from segmentation.errors import ModelInvalid, NotReady, SettingInvalid, StartRefused
 from segmentation.ledger import House
 from segmentation.money import MINOR_UNITS, Rate, Rates
 from segmentation.policy import Policy
+from segmentation.scoring import Model
 from segmentation.storage import tables
 from segmentation.storage.bulk import insert_rows
 from segmentation.storage.engine import transaction
@@ -55,6 +57,7 @@ _DONE = text("""
     UPDATE policy_activations SET activated_at = now(), replaced_version = (SELECT policy_version FROM house)
     WHERE id = :id
 """)
+_MODEL_DOCUMENT = text("SELECT document FROM models WHERE version = :version")
 _POLICY_SOURCE = text("SELECT source FROM policies WHERE version = :version")
 _LOAD_RATES = text("SELECT currency, day, scaled_rate FROM exchange_rates")
 _RATES_CHANGED = text("UPDATE house SET rates_version = rates_version + 1")
@@ -72,6 +75,8 @@ class State:
     """How many customers were ever erased."""
     erasure_key: str | None = field(repr=False)
     erasure_key_check: bytes | None
+    model_version: int = 0
+    """0 while none is in force."""
 
 
 async def open_house(engine: AsyncEngine, house: House) -> None:
@@ -101,10 +106,32 @@ async def open_house(engine: AsyncEngine, house: House) -> None:
         await settle_key(connection, house.erasure_key)
 
 
+async def stored_house(engine: AsyncEngine) -> House:
+    """What the data was built with.
+
+    Raises:
+        StartRefused: nobody has begun here yet.
+    """
+    async with transaction(engine) as connection:
+        exists = await connection.scalar(text("SELECT to_regclass('house')"))
+        row = None if exists is None else (await connection.execute(_LOAD_HOUSE)).one_or_none()
+    if row is None:
+        raise StartRefused("the database of DATABASE_URL holds nothing of Tierline yet; start an ingest-worker on it")
+    return House(row.clock, row.base_currency, row.time_zone)
+
+
 async def load_state(connection: AsyncConnection) -> State:
     """The shared row."""
     row = (await connection.execute(_LOAD_HOUSE)).one()
-    return State(row.as_of, row.policy_version, row.rates_version, row.erasures, row.erasure_key, row.erasure_key_check)
+    return State(
+        as_of=row.as_of,
+        policy_version=row.policy_version,
+        rates_version=row.rates_version,
+        erasures=row.erasures,
+        erasure_key=row.erasure_key,
+        erasure_key_check=row.erasure_key_check,
+        model_version=row.model_version,
+    )
 
 
 async def activate_policy(engine: AsyncEngine, source: str, *, shipped: bool = False) -> int:
@@ -166,11 +193,12 @@ async def add_rates(engine: AsyncEngine, rates: Sequence[Rate]) -> None:
 
 
 class Library:
-    """Policies and rates by version, each read once."""
+    """Policies, models and rates by version, each read once."""
 
     def __init__(self, base_currency: str) -> None:
         self._base_currency = base_currency
         self._policies: dict[int, Policy] = {}
+        self._model: tuple[int, Model | None] = (0, None)
         self._rates: tuple[int, Rates] | None = None
 
     async def policy(self, connection: AsyncConnection, version: int) -> Policy:
@@ -181,6 +209,25 @@ class Library:
                 raise NotReady("No policy is in force yet; start an ingest-worker, which brings one.")
             self._policies[version] = policies.parse(source, version=version, decimals=MINOR_UNITS[self._base_currency])
         return self._policies[version]
+
+    async def model(self, connection: AsyncConnection, version: int) -> Model | None:
+        """The model of a version; None for 0, and for one that cannot be used here.
+
+        A model outlives the code that it was made for: after an upgrade with other features nobody is scored by it, and
+        the rules decide until a new one is trained. So whatever is kept for having been scored is marked with the
+        version in force, not with that of what this returns.
+        """
+        if self._model[0] != version:
+            document = await connection.scalar(_MODEL_DOCUMENT, {"version": version})
+            self._model = (version, None if document is None else self._readable(document, version))
+        return self._model[1]
+
+    def _readable(self, document: str, version: int) -> Model | None:
+        try:
+            found = scoring.parse(document, version=version)
+        except ModelInvalid:
+            return None
+        return found if found.base_currency == self._base_currency else None
 
     async def rates(self, connection: AsyncConnection, version: int) -> Rates:
         """All rates as of a version of them."""

@@ -48,6 +48,7 @@ house = Table(
     Column("policy_version", Integer, nullable=False, comment="the version in force"),
     Column("rates_version", Integer, nullable=False, server_default="0", comment="grows with every load of rates"),
     Column("events_known_since", Date, comment="raw events of earlier days may have been dropped; null: none was"),
+    Column("model_version", Integer, nullable=False, server_default="0", comment="the version in force; 0 for none"),
     Column("erasure_key", Text, comment="where no setting names one"),
     Column("erasure_key_check", LargeBinary, comment="of the key in use, wherever that is kept"),
     Column("erasures", BigInteger, nullable=False, server_default="0", comment="as many as there are rows of them"),
@@ -126,6 +127,31 @@ policy_activations = Table(
         "on_day",
         postgresql_where=text("activated_at IS NULL AND cancelled_at IS NULL"),
     ),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False, comment="JSON, as the trainer wrote it"),
+    Column("card", JSONB, nullable=False, comment="of the document: data, cuts, figures"),
+    Column("author", Text, nullable=False),
+    Column("note", Text, comment="what it is for"),
+    Column("refusals", JSONB, comment="[rule, sentence] of those overruled; null for none"),
+    Column("forced_because", Text, comment="why they were overruled"),
+    Column("created_at", _MOMENT, nullable=False, server_default=func.now()),
+)
+
+model_activations = Table(
+    "model_activations",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("version", Integer, ForeignKey("models.version"), comment="null: no model is in force from then on"),
+    Column("kind", Text, nullable=False, comment="activate or rollback"),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("activated_at", _MOMENT, nullable=False, server_default=func.now()),
+    Column("replaced_version", Integer, comment="that was in force before; null for none"),
 )
 
 # Nothing writes or reads it any more: `erasures` took its place. It goes with the next contraction.
