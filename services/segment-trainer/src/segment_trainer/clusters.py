@@ -3,10 +3,10 @@
 Laws: a model is numbers and names, so that it can be written down as JSON, read again, and score with numpy what
 scikit-learn would; fitted twice on the same customers it is the same; no outcome is looked at.
 
-A facet is one feature, bent so that a few giants do not make the distances, then centred on the median, divided by a
-robust spread and bounded. A facet in which customers do not differ is left out; what is not known of a customer counts
-as the median. Segments are in the order of their value, and are named by the facets in which their centroid is farthest
-from the mean of all customers: a name says what distinguishes, and does not depend on the order of anything.
+What a facet is, and which label is nearest, is `segmentation.facets`, where the live system finds it too. A facet in
+which customers do not differ is left out. Segments are in the order of their value, and are named by the facets in
+which their centroid is farthest from the mean of all customers: a name says what distinguishes, and does not depend on
+the order of anything.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,14 +18,14 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from segment_trainer.examples import Examples, Rows, Truths
+from segment_trainer.examples import Examples, Rows
 from segment_trainer.failures import NotPossible
+from segmentation.facets import BOUND, FACETS, Scale, bent, known, nearest, scaled
 from segmentation.features import COLUMNS, FEATURES_VERSION, Numbers
+from segmentation.scoring import SegmentPart, SegmentsPart
 
 FORMAT: Final = 1
 """Of a model that was written down; grows when a key changes its meaning."""
-BOUND: Final = 3.0
-"""In robust spreads; who is farther out counts as that far."""
 LANGUAGES: Final = ("en", "zh")
 _QUARTILES_OF_NORMAL: Final = 1.349
 _STARTS: Final = 4
@@ -37,68 +37,6 @@ _NAMED_AFTER: Final = 2
 _NO_SPREAD: Final = 1e-9
 
 
-class Facet(NamedTuple):
-    """A feature that segments are made of, and the words for its two ends; None where that end is the usual."""
-
-    feature: str
-    bend: str
-    known_by: str | None
-    high: Mapping[str, str]
-    low: Mapping[str, str] | None
-
-
-FACETS: Final[Mapping[str, Facet]] = {
-    "recency": Facet(
-        "recency_days",
-        "minus_log",
-        None,
-        {"code": "active", "en": "active", "zh": "活跃"},
-        {"code": "silent", "en": "silent", "zh": "沉默"},
-    ),
-    "frequency": Facet(
-        "orders_365d",
-        "log",
-        None,
-        {"code": "frequent", "en": "frequent", "zh": "高频"},
-        {"code": "infrequent", "en": "infrequent", "zh": "低频"},
-    ),
-    "value": Facet(
-        "net_365d",
-        "money",
-        None,
-        {"code": "high-value", "en": "high value", "zh": "高价值"},
-        {"code": "low-value", "en": "low value", "zh": "低价值"},
-    ),
-    "order_size": Facet(
-        "order_value_mean",
-        "money",
-        None,
-        {"code": "large-orders", "en": "large orders", "zh": "大单"},
-        {"code": "small-orders", "en": "small orders", "zh": "小单"},
-    ),
-    "returns": Facet(
-        "returned_share_365d",
-        "root",
-        None,
-        {"code": "many-returns", "en": "many returns", "zh": "退货多"},
-        None,
-    ),
-    "complaints": Facet(
-        "complaint_rate",
-        "root",
-        None,
-        {"code": "many-complaints", "en": "many complaints", "zh": "投诉多"},
-        None,
-    ),
-    "punctuality": Facet(
-        "on_time_rate_365d",
-        "plain",
-        "knows_on_time",
-        {"code": "served-on-time", "en": "served on time", "zh": "准时送达"},
-        {"code": "served-late", "en": "served late", "zh": "晚送达"},
-    ),
-}
-"""In the order of names."""
 _BY_VALUE: Final = ("value", "frequency", "recency")
 _ONLY: Final = {"code": "all", "en": "all customers", "zh": "全部客户"}
 _AVERAGE: Final = {"code": "average", "en": "average", "zh": "一般"}
@@ -111,61 +49,6 @@ class Trait(NamedTuple):
     facet: str
     deviation: float
     """Of the centroid from the mean of all customers, in standard deviations."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How one facet becomes comparable with the others."""
-
-    facet: str
-    unit: float
-    """Divides money before it is bent, so that the currency does not matter."""
-    centre: float
-    spread: float
-
-    @classmethod
-    def fit(cls, facet: str, examples: Examples) -> "Scale | None":
-        """None where customers do not differ, or too little is known."""
-        known = _known(facet, examples.features)
-        if not len(known) or known.mean() < _FEWEST_KNOWN:
-            return None
-        seen = examples.features[known]
-        unit = 1.0
-        if FACETS[facet].bend == "money":
-            sizes = np.abs(seen[:, COLUMNS[FACETS[facet].feature]])
-            unit = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
-        bent = _bent(facet, seen, unit)
-        low, centre, high = (float(each) for each in np.quantile(bent, (0.25, 0.5, 0.75)))
-        # Of what most customers have nothing at all the quartiles say nothing.
-        spread = (high - low) / _QUARTILES_OF_NORMAL or float(bent.std())
-        return cls(facet, unit, centre, spread) if spread > 0 else None
-
-    def __call__(self, features: Numbers) -> Numbers:
-        scaled = np.clip((_bent(self.facet, features, self.unit) - self.centre) / self.spread, -BOUND, BOUND)
-        return np.where(_known(self.facet, features), scaled, 0.0)
-
-
-def _known(facet: str, features: Numbers) -> Truths:
-    known_by = FACETS[facet].known_by
-    if known_by is None:
-        return np.ones(len(features), dtype=np.bool_)
-    return np.asarray(features[:, COLUMNS[known_by]] > 0, dtype=np.bool_)
-
-
-def _bent(facet: str, features: Numbers, unit: float) -> Numbers:
-    values = features[:, COLUMNS[FACETS[facet].feature]]
-    match FACETS[facet].bend:
-        case "log":
-            bent = np.log1p(values)
-        case "minus_log":
-            bent = -np.log1p(values)
-        case "money":
-            bent = np.arcsinh(values / unit)
-        case "root":
-            bent = np.sqrt(np.clip(values, 0, 1))
-        case _:
-            bent = values
-    return bent
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +88,7 @@ class SegmentModel:
 
     def labels(self, features: Numbers) -> Rows:
         """Per customer the row of the nearest centroid; of equally near ones the first."""
-        points = scaled(self.scales, features)
-        # as scikit-learn does it: |x - c|² without |x|², which is the same for every centroid
-        return np.asarray(
-            np.argmin((self.centroids**2).sum(axis=1) - 2 * (points @ self.centroids.T), axis=1), dtype=np.intp
-        )
+        return nearest(scaled(self.scales, features), self.centroids)
 
     def renamed_like(self, previous: "SegmentModel", features: Numbers) -> "SegmentModel":
         """The same segments with the codes and names of those of an earlier model that hold the same customers.
@@ -262,6 +141,23 @@ class SegmentModel:
         }
 
     @classmethod
+    def of_part(cls, part: SegmentsPart) -> "SegmentModel":
+        """The segments of a model's document."""
+        segments = [Segment(each.code, each.names, [Trait(**trait) for trait in each.traits]) for each in part.segments]
+        centroids = np.array([each.centroid for each in part.segments], dtype=np.float64)
+        return cls(part.facets, centroids.reshape(len(segments), len(part.facets)), segments)
+
+    def part(self) -> SegmentsPart:
+        """As a model's document holds it."""
+        return SegmentsPart(
+            facets=list(self.scales),
+            segments=[
+                SegmentPart(each.code, dict(each.names), centroid.tolist(), [trait._asdict() for trait in each.traits])
+                for each, centroid in zip(self.segments, self.centroids, strict=True)
+            ],
+        )
+
+    @classmethod
     def of(cls, plain: Mapping[str, Any]) -> "SegmentModel":
         """The model that was written down.
 
@@ -288,12 +184,24 @@ class SegmentModel:
 
 def scales_of(examples: Examples) -> list[Scale]:
     """The facets in which these customers differ."""
-    return [scale for facet in FACETS if (scale := Scale.fit(facet, examples)) is not None]
+    return [scale for facet in FACETS if (scale := _scale_of(facet, examples)) is not None]
 
 
-def scaled(scales: Sequence[Scale], features: Numbers) -> Numbers:
-    """A row a customer, a column a facet."""
-    return np.column_stack([scale(features) for scale in scales]) if scales else np.zeros((len(features), 0))
+def _scale_of(facet: str, examples: Examples) -> Scale | None:
+    """None where customers do not differ, or too little is known."""
+    there = known(facet, examples.features)
+    if not len(there) or there.mean() < _FEWEST_KNOWN:
+        return None
+    seen = examples.features[there]
+    unit = 1.0
+    if FACETS[facet].bend == "money":
+        sizes = np.abs(seen[:, COLUMNS[FACETS[facet].feature]])
+        unit = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
+    values = bent(facet, seen, unit)
+    low, centre, high = (float(each) for each in np.quantile(values, (0.25, 0.5, 0.75)))
+    # Of what most customers have nothing at all the quartiles say nothing.
+    spread = (high - low) / _QUARTILES_OF_NORMAL or float(values.std())
+    return Scale(facet, unit, centre, spread) if spread > _NO_SPREAD else None
 
 
 def kmeans(points: Numbers, number: int, *, starts: int = _STARTS, seed: int = 0) -> KMeans:

@@ -7,7 +7,7 @@ classics need no outcomes: they look at the past before the cut, of everyone, or
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -17,16 +17,19 @@ from segment_trainer.classics import Classic
 from segment_trainer.examples import FOLDS, Examples, Question, Rows
 from segment_trainer.failures import NotPossible
 from segment_trainer.measures import Figures, Interval
-from segment_trainer.models import MOST_TRAINED_ON, ChurnModel, ValueModel
-from segment_trainer.reading import EventFile
+from segment_trainer.models import MOST_TRAINED_ON, Learnt
 from segment_trainer.rules import Hiatus, Naive, RecencyFrequencyMoney
 from segment_trainer.segmenting import MOST_CLUSTERED, Segmentation
-from segmentation.features import FEATURES_VERSION, Numbers
+from segment_trainer.sources import Source
+from segmentation.features import FEATURES_VERSION, FeatureTable, Numbers
+from segmentation.scoring import Model
 
 FORMAT: Final = 1
 """Of the answer; grows when a key changes its meaning or goes."""
 OURS: Final = "model"
+IN_FORCE: Final = "in_force"
 METHODS: Final = ("naive", "hiatus", "rfm", "bg_nbd", OURS)
+"""Of every comparison; the model in force comes to them where there is one."""
 FEWEST_CUSTOMERS: Final = 50
 _FEWEST_TO_LEARN_EARLIER: Final = 200
 _LONGEST_HISTORY_NEEDED: Final = 180
@@ -41,18 +44,6 @@ class _Foreteller(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Ours:
-    churn_model: ChurnModel
-    value_model: ValueModel
-
-    def churn(self, examples: Examples) -> Numbers:
-        return self.churn_model.churn(examples)
-
-    def value(self, examples: Examples) -> Numbers:
-        return self.value_model.value(examples)
-
-
-@dataclass(frozen=True, slots=True)
 class Forecast:
     """What one method foretells of each customer."""
 
@@ -61,8 +52,8 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """All methods on one question."""
+class Judged:
+    """The forecasts of all methods on one question."""
 
     question: Question
     examples: Examples
@@ -74,7 +65,8 @@ class Comparison:
     value: Mapping[str, Mapping[str, Interval]]
     versus: Mapping[str, Mapping[str, Interval]]
     """Our model against each other method: how much smaller the errors, how much greater the agreement."""
-    segments: Segmentation
+    learnt: Learnt | None
+    """Our model; None where each fold had one of its own."""
 
     def naive_wins(self) -> list[str]:
         """The measures in which a naive rule is better than our model."""
@@ -96,40 +88,69 @@ class Comparison:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison(Judged):
+    """All methods on one question, and the segments."""
+
+    segments: Segmentation
+
+
 _SMALLER_CHURN: Final = ("log_loss", "brier", "calibration_error")
 _SMALLER_VALUE: Final = ("mae", "rmse")
 
 
-def compare(events: EventFile, question: Question, say: Say) -> Comparison:
-    """Runs the whole comparison.
+def compare(events: Source, question: Question, say: Say, *, in_force: Model | None = None) -> Comparison:
+    """Runs the whole comparison, beside the model in force where one is given.
 
     Raises:
         NotPossible: says what the file does hold.
     """
+    judged, backwards = _judge(events, question, say, in_force, looks_back=True)
+    say("segmenting ...")
+    segments = segmenting.segment(judged.examples, [each for each in backwards if len(each) >= FEWEST_CUSTOMERS])
+    parts = {each.name: getattr(judged, each.name) for each in fields(judged)}
+    return Comparison(**parts, segments=segments)
+
+
+def judge(events: Source, question: Question, say: Say) -> Judged:
+    """The comparison without segments.
+
+    Raises:
+        NotPossible: says what the file does hold.
+    """
+    return _judge(events, question, say, None, looks_back=False)[0]
+
+
+def _judge(
+    events: Source, question: Question, say: Say, in_force: Model | None, *, looks_back: bool
+) -> tuple[Judged, list[Examples]]:
     events.check(question)
     enough = min(question.horizon_days, _LONGEST_HISTORY_NEEDED)
     earlier = [each for each in question.earlier() if (each.cut - events.first_day).days >= enough]
-    looks_back = [each for each in segmenting.looks_back(question) if each.cut > events.first_day]
-    most = {**dict.fromkeys(looks_back, MOST_CLUSTERED), **dict.fromkeys(earlier, MOST_TRAINED_ON)}
-    examples, *others = events.examples([question, *earlier, *looks_back], most=most)
+    back = [each for each in segmenting.looks_back(question) if looks_back and each.cut > events.first_day]
+    most = {**dict.fromkeys(back, MOST_CLUSTERED), **dict.fromkeys(earlier, MOST_TRAINED_ON)}
+    examples, *others = events.examples([question, *earlier, *back], most=most)
     before, backwards = others[: len(earlier)], others[len(earlier) :]
     if len(examples) < FEWEST_CUSTOMERS:
         raise NotPossible(
             f"{len(examples)} customers had ordered before {question.cut}; a comparison needs {FEWEST_CUSTOMERS}"
         )
     teaching = [each for each in before if _can_teach(each)]
+    ours: Learnt | None = None
     if teaching:
         learnt = Examples.together(teaching)
         say(f"training on {len(learnt):,} customers at {len(teaching)} earlier cuts ...")
-        forecasts = _foretell(learnt, examples, classic_from=examples)
+        ours = Learnt.fit(learnt)
+        forecasts = _foretell(learnt, ours, examples, classic_from=examples)
     else:
         learnt, forecasts = examples, _out_of_fold(examples, say)
+    if in_force is not None:
+        scores = in_force.score(FeatureTable(question.as_of, examples.customer_ids, examples.features))
+        forecasts[IN_FORCE] = Forecast(scores.churn_probability, scores.expected_value)
     say("measuring ...")
     churn, value, versus = _measured(examples, forecasts)
-    say("segmenting ...")
-    segments = segmenting.segment(examples, [each for each in backwards if len(each) >= FEWEST_CUSTOMERS])
     trained_at = [each.question for each in teaching]
-    return Comparison(question, examples, trained_at, len(learnt), forecasts, churn, value, versus, segments)
+    return Judged(question, examples, trained_at, len(learnt), forecasts, churn, value, versus, ours), backwards
 
 
 def _can_teach(examples: Examples) -> bool:
@@ -137,17 +158,18 @@ def _can_teach(examples: Examples) -> bool:
     return len(examples) >= _FEWEST_TO_LEARN_EARLIER and 0 < lost < len(examples)
 
 
-def _foretell(learnt: Examples, asked: Examples, *, classic_from: Examples) -> dict[str, Forecast]:
-    methods: tuple[_Foreteller, ...] = (
-        Naive.fit(learnt),
-        Hiatus.fit(learnt),
-        RecencyFrequencyMoney.fit(learnt),
+def _foretell(taught: Examples, ours: Learnt, asked: Examples, *, classic_from: Examples) -> dict[str, Forecast]:
+    others: tuple[_Foreteller, ...] = (
+        Naive.fit(taught),
+        Hiatus.fit(taught),
+        RecencyFrequencyMoney.fit(taught),
         Classic.fit(classic_from),
-        _Ours(ChurnModel.fit(learnt), ValueModel.fit(learnt)),
     )
-    return {
-        name: Forecast(method.churn(asked), method.value(asked)) for name, method in zip(METHODS, methods, strict=True)
+    found = {
+        name: Forecast(method.churn(asked), method.value(asked))
+        for name, method in zip(METHODS[:-1], others, strict=True)
     }
+    return {**found, OURS: Forecast(*ours.forecast(asked))}
 
 
 def _out_of_fold(examples: Examples, say: Say) -> dict[str, Forecast]:
@@ -159,7 +181,8 @@ def _out_of_fold(examples: Examples, say: Say) -> dict[str, Forecast]:
         if not asked.any():
             continue
         others = examples.at(~asked)
-        for name, found in _foretell(others, examples.at(asked), classic_from=others).items():
+        ours = Learnt.fit(others)
+        for name, found in _foretell(others, ours, examples.at(asked), classic_from=others).items():
             forecasts[name].churn[asked] = found.churn
             forecasts[name].value[asked] = found.value
     return forecasts
@@ -177,7 +200,9 @@ def _measured(examples: Examples, forecasts: Mapping[str, Forecast]) -> tuple[Me
         for part, table in (("churn", churn), ("value", worth)):
             for name, figures in table.items():
                 found.update({f"{part}|{name}|{measure}": figure for measure, figure in figures.items()})
-        for name in METHODS[:-1]:
+        for name in forecasts:
+            if name == OURS:
+                continue
             for key, figure in _against(churn[OURS], churn[name], worth[OURS], worth[name]).items():
                 found[f"versus|{name}|{key}"] = figure
         return found
@@ -207,7 +232,7 @@ def _reduction(ours: float | None, theirs: float | None) -> float | None:
     return None if ours is None or not theirs else 1 - ours / theirs
 
 
-def answer(events: EventFile, comparison: Comparison) -> dict[str, Any]:
+def answer(events: Source, comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain values; every key is explained in docs/quality.md."""
     question, examples, read = comparison.question, comparison.examples, events.read
     trained = comparison.trained_at

@@ -1,14 +1,14 @@
 """Our models: the probability of churn, and what a customer will bring.
 
-Laws: a model is arrays of numbers (bin edges, trees, coefficients, the parameters of the classics), so that it can be
-written down; trained twice on the same examples it is the same; it sees features and the training examples' outcomes,
-nothing else. The classics are fitted inside, on the training examples' past, and their figures are features.
+Laws: what is fitted here becomes the parts of a document, and only `segmentation.scoring` foretells by them: what is
+evaluated is what is published. Trained twice on the same examples it is the same; it sees features and the training
+examples' outcomes, nothing else.
 
 Value: trees do not extrapolate, and a few large customers make most of the revenue. So the trees foretell a ratio:
-value divided by a scale of the customer's own, half of it the classics' expectation and half its past revenue. There
-are two ensembles: one of the median of the ratio, weighted by the scale, so that what is minimised is the absolute
-error in money; one of the mean of the ratio's cube root, which tells the many small customers apart where their median
-is nothing. The larger of the two counts. It is no expectation: summed up over customers it is too low.
+value divided by a scale of the customer's own, its past revenue and a floor. There are two ensembles: one of the median
+of the ratio, weighted by the scale, so that what is minimised is the absolute error in money; one of the mean of the
+ratio's cube root, which tells the many small customers apart where their median is nothing. The larger of the two
+counts. Summed up over customers that is too low: one factor, found on forecasts out of fold, makes the sum right.
 
 Churn: the mean log-odds of a logistic regression and of trees, then calibrated by a logistic regression (Platt) on
 log-odds that were foretold out of fold.
@@ -18,25 +18,21 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from segment_trainer.classics import Classic, Past
-from segment_trainer.examples import Examples, Truths
-from segment_trainer.rules import past_revenue
+from segment_trainer.examples import Examples, Rows, Truths
 from segmentation.features import Numbers
-
-Codes = npt.NDArray[np.uint8]
+from segmentation.forests import MOST_BINS, MOST_LEAVES, Bins, Forest, Tree
+from segmentation.scoring import Churn, Forecaster, Forecasts, Linear, Value, logs, own_scale
 
 MOST_TRAINED_ON: Final = 100_000
 """Customers, chosen by a hash; more change little and take long."""
-_BINS: Final = 64
 _TREES: Final = {
     "max_iter": 120,
     "learning_rate": 0.05,
-    "max_leaf_nodes": 8,
+    "max_leaf_nodes": MOST_LEAVES,
     "min_samples_leaf": 40,
     "l2_regularization": 5.0,
     "max_features": 0.4,
@@ -46,85 +42,150 @@ _TREES: Final = {
 _LOGISTIC_C: Final = 0.01
 _SOLVER: Final = "newton-cholesky"
 _CALIBRATION_FOLDS: Final = 3
-_SMALLEST: Final = 1e-4
-"""No probability is nearer to 0 or 1."""
 _FLOOR_SHARE: Final = 0.2
 _TIE: Final = 0.05
 _CALIBRATION_C: Final = 100.0
+_NO_SPREAD: Final = 1e-9
+_FACTORS: Final = (0.5, 4.0)
+"""Beyond these it is not the median that foretells too little: the examples are too few, or of one giant."""
+
+
+def fit_bins(features: Numbers) -> Bins:
+    """Each column cut at quantiles into at most 64 bins."""
+    shares = np.arange(1, MOST_BINS) / MOST_BINS
+    return Bins(tuple(np.unique(np.quantile(column, shares)) for column in features.T))
 
 
 @dataclass(frozen=True, slots=True)
-class Bins:
-    """Each column cut into at most 64 bins at quantiles: what the trees look at."""
+class Fitted:
+    """What scikit-learn made of examples; None of churn where everyone, or nobody, was lost."""
 
-    edges: tuple[Numbers, ...]
-
-    @classmethod
-    def fit(cls, matrix: Numbers) -> "Bins":
-        shares = np.arange(1, _BINS) / _BINS
-        return cls(tuple(np.unique(np.quantile(column, shares)) for column in matrix.T))
-
-    def codes(self, matrix: Numbers) -> Numbers:
-        """Per value the number of edges at or below it."""
-        return np.column_stack(
-            [np.searchsorted(edges, column, side="right") for edges, column in zip(self.edges, matrix.T, strict=True)]
-        ).astype(np.float64)
-
-
-def _matrix(examples: Examples, classic: Classic) -> Numbers:
-    """The features, and what the classics make of the past."""
-    past = Past.of(examples)
-    orders, amount = classic.orders.orders(past, classic.weeks), classic.amount(past)
-    return np.column_stack(
-        [examples.features, orders, amount, orders * amount, classic.orders.silence(past, classic.weeks)]
-    )
-
-
-def _logs(matrix: Numbers) -> Numbers:
-    return np.sign(matrix) * np.log1p(np.abs(matrix))
-
-
-def _log_odds(probabilities: Numbers) -> Numbers:
-    bounded = np.clip(probabilities, _SMALLEST, 1 - _SMALLEST)
-    return np.log(bounded / (1 - bounded))
-
-
-@dataclass(frozen=True, slots=True)
-class ValueModel:
-    """What a customer brings in the horizon."""
-
-    classic: Classic
     bins: Bins
+    horizon_days: int
     floor: float
-    """Money; keeps the scale of the smallest from 0."""
-    median_ratio: Any
-    root_ratio: Any
+    median: Any
+    root: Any
     """Trees of scikit-learn over the bins' codes."""
+    centre: Numbers
+    spread: Numbers
+    logistic: Any | None
+    trees: Any | None
 
     @classmethod
-    def fit(cls, examples: Examples) -> "ValueModel":
-        chosen = examples.sample(MOST_TRAINED_ON)
-        classic = Classic.fit(chosen.latest())
-        matrix = _matrix(chosen, classic)
-        bins = Bins.fit(matrix)
-        brought = chosen.column("day_value_mean")
+    def fit(cls, examples: Examples, bins: Bins | None = None) -> "Fitted":
+        bins = bins or fit_bins(examples.features)
+        codes = bins.codes(examples.features).T.astype(np.float64)
+        brought = examples.column("day_value_mean")
         floor = max(_FLOOR_SHARE * float(np.median(brought[brought > 0])) if (brought > 0).any() else 0.0, 1.0)
-        scale = _scale(chosen, classic, floor)
-        ratio, codes = chosen.value / scale, bins.codes(matrix)
-        with _threads(chosen):
+        scale = own_scale(examples.features, examples.history_days, examples.question.horizon_days, floor)
+        ratio = examples.value / scale
+        rows = logs(examples.features).T
+        centre, spread = rows.mean(axis=0), rows.std(axis=0)
+        spread = np.where(spread > _NO_SPREAD, spread, 1.0)
+        logistic, trees = None, None
+        with _threads(examples):
             median = HistGradientBoostingRegressor(loss="absolute_error", **_TREES)
             median.fit(codes, _untied(ratio), sample_weight=scale / scale.mean())
             root = HistGradientBoostingRegressor(**_TREES)
             weight = np.cbrt(scale)
             root.fit(codes, np.cbrt(ratio), sample_weight=weight / weight.mean())
-        return cls(classic, bins, floor, median, root)
+            if _both(examples.churned):
+                logistic = LogisticRegression(C=_LOGISTIC_C, solver=_SOLVER)
+                logistic.fit((rows - centre) / spread, examples.churned)
+                trees = HistGradientBoostingClassifier(**_TREES).fit(codes, examples.churned)
+        return cls(bins, examples.question.horizon_days, floor, median, root, centre, spread, logistic, trees)
 
-    def value(self, examples: Examples) -> Numbers:
-        codes = self.bins.codes(_matrix(examples, self.classic))
-        with _threads(examples):
-            ratio = np.maximum(self.median_ratio.predict(codes), self.root_ratio.predict(codes) ** 3)
-        found: Numbers = ratio * _scale(examples, self.classic, self.floor)
-        return found
+    def churn(self, slope: float, intercept: float) -> Churn:
+        """As a document holds it."""
+        nothing = np.zeros(len(self.centre))
+        linear = Linear(
+            centre=self.centre.tolist(),
+            spread=self.spread.tolist(),
+            coefficients=(nothing if self.logistic is None else self.logistic.coef_[0]).tolist(),
+            intercept=0.0 if self.logistic is None else float(self.logistic.intercept_[0]),
+        )
+        trees = Forest(start=0.0, trees=[]) if self.trees is None else forest_of(self.trees)
+        return Churn(linear=linear, trees=trees, slope=slope, intercept=intercept)
+
+    def value(self, factor: float) -> Value:
+        """As a document holds it."""
+        return Value(floor=self.floor, factor=factor, median=forest_of(self.median), root=forest_of(self.root))
+
+    def forecaster(self, *, slope: float = 1.0, intercept: float = 0.0, factor: float = 1.0) -> Forecaster:
+        """What foretells by it."""
+        return Forecaster(self.bins.edges, self.churn(slope, intercept), self.value(factor), self.horizon_days)
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """Churn and value, calibrated on forecasts out of fold."""
+
+    fitted: Fitted
+    slope: float
+    intercept: float
+    factor: float
+    examples: int
+    """So many were learnt from."""
+
+    @classmethod
+    def fit(cls, examples: Examples) -> "Learnt":
+        chosen = examples.sample(MOST_TRAINED_ON)
+        folds = chosen.folds(_CALIBRATION_FOLDS, seed=7)
+        log_odds, value = _out_of_fold(chosen, folds)
+        low, high = _FACTORS
+        foretold = float(value.sum())
+        factor = min(max(float(chosen.value.sum()) / foretold, low), high) if foretold > 0 else 1.0
+        if all(_both(chosen.churned[folds != fold]) for fold in range(_CALIBRATION_FOLDS)):
+            platt = LogisticRegression(C=_CALIBRATION_C, solver=_SOLVER).fit(log_odds[:, None], chosen.churned)
+            slope, intercept = float(platt.coef_[0, 0]), float(platt.intercept_[0])
+        else:
+            rate = (float(chosen.churned.sum()) + 0.5) / (len(chosen) + 1)
+            slope, intercept = 0.0, float(np.log(rate / (1 - rate)))
+        return cls(Fitted.fit(chosen), slope, intercept, factor, len(chosen))
+
+    @property
+    def churn(self) -> Churn:
+        return self.fitted.churn(self.slope, self.intercept)
+
+    @property
+    def value(self) -> Value:
+        return self.fitted.value(self.factor)
+
+    def forecast(self, examples: Examples) -> Forecasts:
+        """What it foretells, by the code that foretells in the live system."""
+        ready = self.fitted.forecaster(slope=self.slope, intercept=self.intercept, factor=self.factor)
+        return ready.forecast(examples.features, examples.history_days)
+
+
+def _out_of_fold(examples: Examples, folds: Rows) -> tuple[Numbers, Numbers]:
+    log_odds, value = np.zeros(len(examples)), np.zeros(len(examples))
+    for fold in range(_CALIBRATION_FOLDS):
+        asked = folds == fold
+        if asked.any() and not asked.all():
+            some = examples.at(asked)
+            ready = Fitted.fit(examples.at(~asked)).forecaster()
+            log_odds[asked] = ready.log_odds(some.features)
+            value[asked] = ready.forecast(some.features, some.history_days).value
+    return log_odds, value
+
+
+def forest_of(trees: Any) -> Forest:  # noqa: ANN401 - of a library without types
+    """The trees of scikit-learn as numbers; thresholds between codes become the code on their left."""
+    found: list[Tree] = []
+    for (predictor,) in trees._predictors:  # noqa: SLF001 - scikit-learn has no other way to its trees
+        nodes = predictor.nodes
+        leaf = nodes["is_leaf"].astype(np.bool_)
+        bins = np.floor(np.where(leaf, 0.0, nodes["num_threshold"])).astype(np.int64)
+        found.append(
+            Tree(
+                feature=np.where(leaf, -1, nodes["feature_idx"].astype(np.int64)).tolist(),
+                bin=bins.tolist(),
+                left=np.where(leaf, 0, nodes["left"].astype(np.int64)).tolist(),
+                right=np.where(leaf, 0, nodes["right"].astype(np.int64)).tolist(),
+                value=nodes["value"].tolist(),
+            )
+        )
+    return Forest(start=float(np.ravel(trees._baseline_prediction)[0]), trees=found)  # noqa: SLF001 - likewise
 
 
 def _untied(ratio: Numbers) -> Numbers:
@@ -133,74 +194,9 @@ def _untied(ratio: Numbers) -> Numbers:
     return np.where(ratio == 0, -tiny, ratio)
 
 
-def _scale(examples: Examples, classic: Classic, floor: float) -> Numbers:
-    return (classic.value(examples) + np.maximum(past_revenue(examples), 0)) / 2 + floor
-
-
 def _threads(examples: Examples) -> Any:  # noqa: ANN401 - a context of a library without types
     # Few customers are done before threads have met, and threads that wait take the time of others.
     return threadpool_limits(1 if len(examples) < MOST_TRAINED_ON // 2 else None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Uncalibrated:
-    classic: Classic
-    centre: Numbers
-    spread: Numbers
-    logistic: Any
-    bins: Bins
-    trees: Any
-
-    @classmethod
-    def fit(cls, examples: Examples) -> "_Uncalibrated":
-        classic = Classic.fit(examples.latest())
-        matrix = _matrix(examples, classic)
-        logs, bins = _logs(matrix), Bins.fit(matrix)
-        centre, spread = logs.mean(axis=0), logs.std(axis=0)
-        spread = np.where(spread > 0, spread, 1.0)
-        logistic = LogisticRegression(C=_LOGISTIC_C, solver=_SOLVER)
-        with _threads(examples):
-            logistic.fit((logs - centre) / spread, examples.churned)
-            trees = HistGradientBoostingClassifier(**_TREES).fit(bins.codes(matrix), examples.churned)
-        return cls(classic, centre, spread, logistic, bins, trees)
-
-    def log_odds(self, examples: Examples) -> Numbers:
-        matrix = _matrix(examples, self.classic)
-        with _threads(examples):
-            linear = self.logistic.decision_function((_logs(matrix) - self.centre) / self.spread)
-            grown = self.trees.decision_function(self.bins.codes(matrix))
-        mean: Numbers = (linear + grown) / 2
-        return mean
-
-
-@dataclass(frozen=True, slots=True)
-class ChurnModel:
-    """The probability of no order in the horizon."""
-
-    model: _Uncalibrated | None
-    """None where everyone, or nobody, was lost: then the rate is all there is."""
-    slope: float
-    intercept: float
-
-    @classmethod
-    def fit(cls, examples: Examples) -> "ChurnModel":
-        chosen = examples.sample(MOST_TRAINED_ON)
-        folds = chosen.folds(_CALIBRATION_FOLDS, seed=7)
-        if not all(_both(chosen.churned[folds != fold]) for fold in range(_CALIBRATION_FOLDS)):
-            rate = (float(chosen.churned.sum()) + 0.5) / (len(chosen) + 1)
-            return cls(None, 0.0, float(np.log(rate / (1 - rate))))
-        foretold = np.empty(len(chosen))
-        for fold in range(_CALIBRATION_FOLDS):
-            if (folds == fold).any():
-                rest = _Uncalibrated.fit(chosen.at(folds != fold))
-                foretold[folds == fold] = rest.log_odds(chosen.at(folds == fold))
-        platt = LogisticRegression(C=_CALIBRATION_C, solver=_SOLVER).fit(foretold[:, None], chosen.churned)
-        return cls(_Uncalibrated.fit(chosen), float(platt.coef_[0, 0]), float(platt.intercept_[0]))
-
-    def churn(self, examples: Examples) -> Numbers:
-        log_odds = np.zeros(len(examples)) if self.model is None else self.model.log_odds(examples)
-        probability = 1 / (1 + np.exp(-(self.slope * log_odds + self.intercept)))
-        return np.clip(probability, _SMALLEST, 1 - _SMALLEST)
 
 
 def _both(truths: Truths) -> bool:

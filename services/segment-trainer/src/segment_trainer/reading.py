@@ -10,69 +10,44 @@ decided before, over all of them: the first in the file.
 
 import gzip
 import pickle
-import sys
 import tempfile
 import time
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Final, Self
 
 import numpy as np
 
-from segment_trainer.examples import Examples, Question, Truths
 from segment_trainer.failures import NotPossible
+from segment_trainer.sources import PARTS, Say, Source
 from segmentation import counting
 from segmentation.buckets import DayBucket
 from segmentation.calendar import BusinessCalendar
 from segmentation.errors import RatesInvalid
 from segmentation.events import Event, EventKey, OrderPlaced, Reject, RejectReason, ReturnReceived, decode
-from segmentation.features import FEATURES, FeatureTable, Numbers, features
 from segmentation.fields import CustomerId
 from segmentation.metrics import BucketTable
 from segmentation.money import Rates, parse_rates
 from segmentation.outcomes import AcceptedEvent, Delivery, Partition, accept
 
-PARTS: Final = 32
 _HELD_EVENTS: Final = 400_000
 """In memory at a time; more go to disk."""
 _GZIP: Final = b"\x1f\x8b"
 _NOWHERE: Final = Delivery(Partition("file", 0), 0, None)
 _SAY_EVERY_SECONDS: Final = 2.0
-_ALL: Final[Mapping[Question, int]] = MappingProxyType({})
 
 Priced = OrderPlaced | ReturnReceived
-Say = Callable[[str], None]
 
 
-@dataclass(slots=True)
-class Read:
-    """What became of the messages of a file."""
-
-    messages: int = 0
-    applied: int = 0
-    repeated: int = 0
-    """Messages whose event id was applied before."""
-    refused: Counter[str] = field(default_factory=Counter)
-    """By reason of the contract."""
-    unconverted: Counter[str] = field(default_factory=Counter)
-    """Of the refused, those of a currency without a rate, by currency."""
-
-
-class EventFile:
+class EventFile(Source):
     """The events of a file, spread over parts. Use it as a context: it keeps files in a temporary directory."""
 
     def __init__(self, say: Say) -> None:
-        self.read = Read()
-        self.base_currency = ""
-        self.first_day = date.max
-        self.last_day = date.min
-        self._say = say
+        super().__init__(say)
         self._directory = tempfile.TemporaryDirectory(prefix="tierline-events-")
         self._held: list[list[Event]] = [[] for _ in range(PARTS)]
         self._spilled = False
@@ -110,9 +85,14 @@ class EventFile:
         # of equally frequent ones the first by name, so that the order of the file decides nothing
         self.base_currency = currency or min(currencies, key=lambda each: (-currencies[each], each), default="EUR")
         self._rates = _rates(rates_file, self.base_currency)
+        self.decimals = self._rates.decimals
         self._calendar = BusinessCalendar(time_zone)
         self._now = now
         self._survey()
+
+    @property
+    def _tells_parts(self) -> bool:
+        return self._spilled
 
     def _hold(self, part: int, event: Event) -> None:
         held = self._held[part]
@@ -163,64 +143,7 @@ class EventFile:
         if not self.read.applied:
             raise NotPossible(f"no event of the file can be counted: {_told(self.read.refused)}")
 
-    def check(self, question: Question) -> None:
-        """Raises NotPossible where the file does not hold the answer, with what it does hold."""
-        first, last = self.first_day + timedelta(days=1), self.last_day
-        if question.horizon_days < 1:
-            raise NotPossible(f"the horizon is {question.horizon_days} days; at least 1 is expected")
-        if question.cut < first:
-            raise NotPossible(
-                f"no customer is known before {question.cut}: the first event is of {self.first_day}, "
-                f"so the cut must be {first} or later"
-            )
-        if question.cut > last:
-            raise NotPossible(f"the last event is of {last}: the cut must be {last} or earlier, not {question.cut}")
-        if question.end > last + timedelta(days=1):
-            longest = (last - question.cut).days + 1
-            latest = last - timedelta(days=question.horizon_days - 1)
-            other = f", or with this horizon a cut up to {latest}" if latest >= first else ""
-            raise NotPossible(
-                f"the horizon of {question.horizon_days} days from {question.cut} ends after the last event "
-                f"({last}); possible are {longest} days{other}"
-            )
-
-    def examples(self, questions: Sequence[Question], *, most: Mapping[Question, int] = _ALL) -> list[Examples]:
-        """The examples of several questions, in one pass over the events.
-
-        A question that needs no more than so many examples is not asked of further parts once it has them: a part is
-        a random choice of customers.
-        """
-        found: list[list[_Part]] = [[] for _ in questions]
-        for part in range(PARTS):
-            asked = [
-                number
-                for number, question in enumerate(questions)
-                if sum(len(each.customer_ids) for each in found[number]) < most.get(question, sys.maxsize)
-            ]
-            moments = sorted({moment for number in asked for moment in (questions[number].cut, questions[number].end)})
-            if self._spilled:
-                self._say(f"counting, part {part + 1} of {PARTS} ...")
-            waiting: dict[int, FeatureTable] = {}
-            for moment, table in self._tables(part, moments):
-                for number in asked:
-                    question = questions[number]
-                    if moment == question.cut:
-                        waiting[number] = features(table, question.as_of, decimals=self._rates.decimals)
-                    if moment == question.end:
-                        found[number].append(_answered(waiting.pop(number), table, question, self._rates.decimals))
-        return [
-            _together(parts, question, (question.cut - self.first_day).days)
-            for question, parts in zip(questions, found, strict=True)
-        ]
-
-    def tables(self, as_of: date) -> Iterator[BucketTable]:
-        """The day buckets as known at the end of a day, part by part."""
-        for part in range(PARTS):
-            for _, table in self._tables(part, [as_of + timedelta(days=1)]):
-                yield table
-
     def _tables(self, part: int, moments: Sequence[date]) -> Iterator[tuple[date, BucketTable]]:
-        """Per moment the day buckets by what had occurred before that day, of everyone known then."""
         accepted = [verdict for _, verdict in self._judged(part) if isinstance(verdict, AcceptedEvent)]
         accepted.sort(key=lambda each: each.occurred_day)
         state = counting.Counted()
@@ -237,39 +160,6 @@ class EventFile:
             for (customer_id, day), bucket in state.bucket_changes.items():
                 buckets[customer_id].append((day, bucket))
             yield moment, BucketTable.of(buckets)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    customer_ids: Sequence[CustomerId]
-    features: Numbers
-    churned: Truths
-    value: Numbers
-
-
-def _answered(known: FeatureTable, table: BucketTable, question: Question, decimals: int) -> _Part:
-    """Everyone known at the cut with what they did; the table lists them first, in the same order."""
-    number = len(known.customer_ids)
-    inside = (table.days >= question.cut.toordinal()) & (table.days < question.end.toordinal())
-    orders = table.sums("orders", inside)[:number]
-    net = (table.sums("gross_revenue", inside) - table.sums("returned_amount", inside))[:number]
-    return _Part(known.customer_ids, known.values, orders == 0, net.astype(np.float64) / 10.0**decimals)
-
-
-def _together(parts: Sequence[_Part], question: Question, history_days: int) -> Examples:
-    ids = [customer_id for part in parts for customer_id in part.customer_ids]
-    values = np.concatenate([part.features for part in parts]).reshape(len(ids), len(FEATURES))
-    everyone = Examples(
-        question,
-        ids,
-        values,
-        np.concatenate([part.churned for part in parts]).astype(np.bool_),
-        np.concatenate([part.value for part in parts]),
-        np.full(len(ids), history_days, dtype=np.float64),
-    )
-    ordered = np.flatnonzero(everyone.column("orders") > 0)
-    chosen = everyone.at(np.array(sorted(ordered.tolist(), key=lambda row: ids[row]), dtype=np.intp))
-    return replace(chosen, without_orders=len(ids) - len(chosen))
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from segment_trainer.examples import Examples, Rows
-from segmentation.features import YEAR, Numbers
+from segmentation import scoring
+from segmentation.features import Numbers
 
 _GROUPS: Final = 20
 _QUINTILES: Final = 5
@@ -20,8 +21,7 @@ _THRESHOLDS: Final = (14, 30, 45, 60, 90, 120, 150, 180, 240, 300, 365, 545, 730
 
 def past_revenue(examples: Examples) -> Numbers:
     """Net revenue of the past year, or of as much of it as there is, scaled to the horizon."""
-    days = np.clip(examples.history_days, 1, YEAR)
-    return examples.column("net_365d") * (examples.question.horizon_days / days)
+    return scoring.past_revenue(examples.features, examples.history_days, examples.question.horizon_days)
 
 
 def _rates(groups: Rows, number: int, values: Numbers) -> Numbers:

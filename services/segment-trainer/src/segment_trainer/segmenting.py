@@ -19,6 +19,7 @@ from segment_trainer.clusters import SegmentModel
 from segment_trainer.examples import FOLDS, Examples, Question, Rows
 from segment_trainer.rules import PRIOR, RecencyFrequencyMoney
 from segmentation import tiering
+from segmentation.facets import scaled
 from segmentation.features import Numbers
 from segmentation.metrics import column
 from segmentation.tiering import TIERS, TierRules
@@ -127,7 +128,7 @@ def _choose(
     found: list[Candidate] = []
     resampled = examples.sample(MOST_BOOTSTRAPPED)
     scales = clusters.scales_of(examples)
-    points = clusters.scaled(scales, resampled.features)
+    points = scaled(scales, resampled.features)
     for number in range(2, min(MOST_SEGMENTS, clusters.distinct(points)) + 1):
         model = models[number] = SegmentModel.fit(examples, number)
         sizes = np.bincount(model.labels(examples.features), minlength=number)
@@ -178,6 +179,12 @@ def stability(points: Numbers, labels: Rows, number: int) -> Numbers:
         total += np.divide(shared, either, out=np.zeros_like(shared), where=either > 0).max(axis=1)
     mean: Numbers = total / BOOTSTRAPS
     return mean
+
+
+def stability_of(model: SegmentModel, examples: Examples) -> Numbers:
+    """The same of segments that were made earlier, among these customers."""
+    resampled = examples.sample(MOST_BOOTSTRAPPED)
+    return stability(scaled(model.scales, resampled.features), model.labels(resampled.features), len(model))
 
 
 def _foretells(model: SegmentModel, quarter: Examples) -> float | None:
