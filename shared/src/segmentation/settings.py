@@ -81,35 +81,14 @@ def _erasure_key(key: SecretStr | None) -> SecretStr | None:
     return key
 
 
-class HouseSettings(BaseSettings):
-    """Where the data is, and what it is built with."""
+class DatabaseSettings(BaseSettings):
+    """Where the data is; for commands that find there what it is built with."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
         description="Address of the PostgreSQL database: postgresql://user:password@host:5432/name."
     )
-    business_timezone: Annotated[str, AfterValidator(_time_zone)] = Field(
-        "UTC", description="IANA time zone whose calendar dates are the business days."
-    )
-    base_currency: Annotated[str, AfterValidator(_currency)] = Field(
-        "CNY", description="ISO 4217 code of the currency that all amounts are converted into."
-    )
-    clock: Literal["system", "event"] = Field(
-        "system",
-        description="What as_of follows: `system`, today's date; `event`, the greatest business day of any "
-        "applied event, for replaying history.",
-    )
-    erasure_key: Annotated[SecretStr | None, AfterValidator(_erasure_key)] = Field(
-        None,
-        description="Secret of at least 32 characters that ids of erased customers are hashed with. The same for all "
-        "processes and for good; where it is not set, the database keeps one itself.",
-    )
-
-    @property
-    def house(self) -> House:
-        secret = None if self.erasure_key is None else self.erasure_key.get_secret_value()
-        return House(self.clock, self.base_currency, self.business_timezone, secret)
 
     @classmethod
     def settings_customise_sources(
@@ -133,6 +112,32 @@ class HouseSettings(BaseSettings):
             return cls()
         except ValidationError as error:
             raise SettingInvalid(_sentence(cls, error)) from None
+
+
+class HouseSettings(DatabaseSettings):
+    """Where the data is, and what it is built with."""
+
+    business_timezone: Annotated[str, AfterValidator(_time_zone)] = Field(
+        "UTC", description="IANA time zone whose calendar dates are the business days."
+    )
+    base_currency: Annotated[str, AfterValidator(_currency)] = Field(
+        "CNY", description="ISO 4217 code of the currency that all amounts are converted into."
+    )
+    clock: Literal["system", "event"] = Field(
+        "system",
+        description="What as_of follows: `system`, today's date; `event`, the greatest business day of any "
+        "applied event, for replaying history.",
+    )
+    erasure_key: Annotated[SecretStr | None, AfterValidator(_erasure_key)] = Field(
+        None,
+        description="Secret of at least 32 characters that ids of erased customers are hashed with. The same for all "
+        "processes and for good; where it is not set, the database keeps one itself.",
+    )
+
+    @property
+    def house(self) -> House:
+        secret = None if self.erasure_key is None else self.erasure_key.get_secret_value()
+        return House(self.clock, self.base_currency, self.business_timezone, secret)
 
 
 def _sentence(settings: type[BaseSettings], error: ValidationError) -> str:

@@ -234,8 +234,7 @@ def _reduction(ours: float | None, theirs: float | None) -> float | None:
 
 def answer(events: Source, comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain values; every key is explained in docs/quality.md."""
-    question, examples, read = comparison.question, comparison.examples, events.read
-    trained = comparison.trained_at
+    read = events.read
     return {
         "format": FORMAT,
         "features_version": FEATURES_VERSION,
@@ -249,6 +248,15 @@ def answer(events: Source, comparison: Comparison) -> dict[str, Any]:
         "first_day": events.first_day.isoformat(),
         "last_day": events.last_day.isoformat(),
         "base_currency": events.base_currency,
+        **figures(comparison),
+        "segments": segmenting.plain(comparison.segments, comparison.examples),
+    }
+
+
+def figures(judged: Judged) -> dict[str, Any]:
+    """What was asked, learnt and measured, as plain values."""
+    question, examples, trained = judged.question, judged.examples, judged.trained_at
+    return {
         "cut": question.cut.isoformat(),
         "horizon_days": question.horizon_days,
         "customers": len(examples),
@@ -259,22 +267,21 @@ def answer(events: Source, comparison: Comparison) -> dict[str, Any]:
         "training": {
             "scheme": "earlier_cuts" if trained else "cross_validation",
             "cuts": [each.cut.isoformat() for each in trained or (question,)],
-            "examples": comparison.trained_on,
+            "examples": judged.trained_on,
             "folds": None if trained else FOLDS,
         },
-        "churn": _plain(comparison.churn),
-        "value": _plain(comparison.value),
-        "model_versus": _plain(comparison.versus),
-        "naive_wins": comparison.naive_wins(),
+        "churn": _plain(judged.churn),
+        "value": _plain(judged.value),
+        "model_versus": _plain(judged.versus),
+        "naive_wins": judged.naive_wins(),
         "deciles": {
             name: [each._asdict() for each in measures.deciles(examples.value, forecast.value)]
-            for name, forecast in comparison.forecasts.items()
+            for name, forecast in judged.forecasts.items()
         },
         "calibration": {
             name: [each._asdict() for each in measures.calibration(examples.churned, forecast.churn)]
-            for name, forecast in comparison.forecasts.items()
+            for name, forecast in judged.forecasts.items()
         },
-        "segments": segmenting.plain(comparison.segments, examples),
     }
 
 

@@ -9,6 +9,7 @@ decided before, over all of them: the first in the file.
 """
 
 import gzip
+import hashlib
 import pickle
 import tempfile
 import time
@@ -61,6 +62,7 @@ class EventFile(Source):
 
     def load(self, path: Path, *, rates_file: Path | None, currency: str | None, time_zone: str, now: int) -> None:
         """Reads and judges every message; `now` is the machine's clock as an instant."""
+        self.name, self.sha256 = path.name, _sha256(path)
         currencies: Counter[str] = Counter()
         keys, owners = array("Q"), array("L")
         said = time.monotonic()
@@ -173,6 +175,14 @@ def _lines(path: Path) -> Iterator[bytes]:
                 if text := line.strip():
                     yield text
     except (OSError, EOFError, zlib.error) as error:
+        raise NotPossible(f"{path} cannot be read: {error}") from None
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
         raise NotPossible(f"{path} cannot be read: {error}") from None
 
 

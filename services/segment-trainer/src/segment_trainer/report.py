@@ -8,6 +8,7 @@ TITLES: Final = {
     "hiatus": "hiatus rule",
     "rfm": "RFM quintiles",
     "bg_nbd": "BG/NBD + Gamma-Gamma",
+    "in_force": "the model in force",
     "model": "our model",
 }
 MEASURES: Final = {
@@ -201,32 +202,33 @@ def text(answer: Mapping[str, Any]) -> str:
         training(answer),
         "",
         "CHURN: no order within the horizon",
-        *_aligned(methods_table(answer, "churn")),
+        *columns(methods_table(answer, "churn")),
         "",
         "VALUE: net revenue within the horizon",
-        *_aligned(methods_table(answer, "value")),
+        *columns(methods_table(answer, "value")),
         "",
-        *_aligned(against_table(answer)),
+        *columns(against_table(answer)),
         "",
         "OUR MODEL BY TENTHS of what it foretold",
-        *_aligned(deciles_table(answer)),
+        *columns(deciles_table(answer)),
         "",
         naive_wins(answer),
         "",
         "SEGMENTS of like behaviour",
         segment_verdict(segments),
-        *_aligned(candidates_table(segments)),
+        *columns(candidates_table(segments)),
         "",
-        *_aligned(profiles_table(segments)),
+        *columns(profiles_table(segments)),
         "",
-        *_aligned(explains_table(segments)),
+        *columns(explains_table(segments)),
         "",
         "In brackets: 95 % intervals by bootstrap over customers.",
     ]
     return "\n".join(lines)
 
 
-def _aligned(rows: Cells) -> list[str]:
+def columns(rows: Cells) -> list[str]:
+    """The rows as a table of spaces."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
