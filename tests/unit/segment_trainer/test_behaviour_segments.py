@@ -13,6 +13,7 @@ from segment_trainer import clusters, plots, report, segmenting
 from segment_trainer.clusters import SegmentModel
 from segment_trainer.examples import Examples, Question
 from segment_trainer.failures import NotPossible
+from segmentation.facets import scaled
 from segmentation.features import COLUMNS, FEATURES
 from segmentation.fields import CustomerId
 
@@ -134,7 +135,7 @@ def test_what_is_unknown_of_a_customer_counts_as_the_median():
     examples.features[:, COLUMNS["on_time_rate_365d"]] = np.where(rows % 4 > 0, 0.5 + (rows % 7) / 20, 0)
     scales = clusters.scales_of(examples)
     column = [each.facet for each in scales].index("punctuality")
-    points = clusters.scaled(scales, examples.features)
+    points = scaled(scales, examples.features)
     assert (points[rows % 4 == 0, column] == 0).all()
     assert np.ptp(points[:, column]) > 1
 
@@ -145,12 +146,12 @@ def test_a_model_that_was_written_down_scores_as_scikit_learn_predicts(number):
     model = SegmentModel.fit(examples, number)
     again = SegmentModel.of(json.loads(json.dumps(model.plain(), allow_nan=False)))
     assert again.plain() == model.plain()
-    points = clusters.scaled(model.scales, examples.features)
+    points = scaled(model.scales, examples.features)
     fitted = clusters.kmeans(points, number)
     place = {tuple(centroid): row for row, centroid in enumerate(model.centroids.tolist())}
     rows = np.array([place[tuple(centroid)] for centroid in fitted.cluster_centers_.tolist()])
     for asked in (examples, others):
-        predicted = rows[fitted.predict(clusters.scaled(model.scales, asked.features))]
+        predicted = rows[fitted.predict(scaled(model.scales, asked.features))]
         assert again.labels(asked.features).tolist() == predicted.tolist()
     assert len(set(model.labels(examples.features).tolist())) == number
     assert len({each.code for each in model.segments}) == number

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tests.support.builders import a_cancellation, a_complaint, a_customer, a_return, an_order
 
-from segment_trainer import reading
+from segment_trainer import reading, sources
 from segment_trainer.examples import Examples, Question
 from segment_trainer.failures import NotPossible
 from segment_trainer.reading import EventFile
@@ -142,7 +142,7 @@ def test_every_message_has_one_outcome(tmp_path):
 def test_a_gzipped_file_in_any_order_that_goes_to_disk_gives_the_same(tmp_path, monkeypatch):
     events = [on(f"2026-0{month}-1{day}", customer_id=f"C-{day}") for month in (1, 2, 3, 4) for day in range(8)]
     plain = examples(tmp_path, [*events, END])
-    monkeypatch.setattr(reading, "_HELD_EVENTS", reading.PARTS)
+    monkeypatch.setattr(reading, "_HELD_EVENTS", sources.PARTS)
     packed = tmp_path / "events.gz"
     packed.write_bytes(gzip.compress("\n".join(json.dumps(each) for each in [END, *reversed(events)]).encode()))
     with EventFile(lambda _: None) as found:

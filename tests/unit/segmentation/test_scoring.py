@@ -228,6 +228,10 @@ def a_bad_tree(*arrays: Any) -> dict[str, Any]:
     return dict(zip(("feature", "bin", "left", "right", "value"), arrays, strict=True))
 
 
+def a_split(feature: int, last_left: int) -> dict[str, Any]:
+    return a_bad_tree([feature, -1, -1], [last_left, 0, 0], [1, 0, 0], [2, 0, 0], [0.0] * 3)
+
+
 def a_facet(name: str, spread: float) -> dict[str, Any]:
     return {"facet": name, "unit": 1.0, "centre": 0.0, "spread": spread}
 
@@ -252,11 +256,11 @@ HOSTILE: list[tuple[str, list[Any], Any, str]] = [
     ("bins of too few features", ["bins"], [[1.0]], "bins has 1 features"),
     ("trees without end", TREES, [a_bad_tree([-1], [0], [0], [0], [0.0])] * 401, "401 trees"),
     ("a tree without nodes", TREES, [a_bad_tree([], [], [], [], [])], "0 nodes"),
-    ("a tree in a circle", TREES, [a_bad_tree([0, 0, -1], [0, 0, 0], [1, 0, 0], [2, 2, 0], [0.0] * 3)], "come after it"),
+    ("a circle", TREES, [a_bad_tree([0, 0, -1], [0, 0, 0], [1, 0, 0], [2, 2, 0], [0.0] * 3)], "come after it"),
     ("two parents", TREES, [a_bad_tree([0, -1, -1], [0, 0, 0], [1, 0, 0], [1, 0, 0], [0.0] * 3)], "exactly one parent"),
     ("a tree of ragged arrays", TREES, [a_bad_tree([-1], [], [0], [0], [0.0])], "not equally long"),
-    ("an unknown feature", TREES, [a_bad_tree([400, -1, -1], [0, 0, 0], [1, 0, 0], [2, 0, 0], [0.0] * 3)], "feature is 400"),
-    ("a bin that is not there", TREES, [a_bad_tree([0, -1, -1], [63, 0, 0], [1, 0, 0], [2, 0, 0], [0.0] * 3)], "bin is 63"),
+    ("an unknown feature", TREES, [a_split(400, 0)], "feature is 400"),
+    ("a bin that is not there", TREES, [a_split(0, 63)], "bin is 63"),
     ("another bound", ["segments", "bound"], BOUND + 1, "segments.bound"),
     ("an unknown facet", ["segments", "facets"], [a_facet("shoe_size", 1.0)], "shoe_size"),
     ("a facet twice", ["segments", "facets"], [a_facet("recency", 1.0)] * 2, "at most once"),
