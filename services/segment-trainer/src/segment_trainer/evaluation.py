@@ -65,6 +65,8 @@ class Judged:
     value: Mapping[str, Mapping[str, Interval]]
     versus: Mapping[str, Mapping[str, Interval]]
     """Our model against each other method: how much smaller the errors, how much greater the agreement."""
+    factor: Numbers
+    """What our forecasts of value were multiplied by, that their sum be right; of each fold its own."""
     learnt: Learnt | None
     """Our model; None where each fold had one of its own."""
 
@@ -141,16 +143,18 @@ def _judge(
         learnt = Examples.together(teaching)
         say(f"training on {len(learnt):,} customers at {len(teaching)} earlier cuts ...")
         ours = Learnt.fit(learnt)
+        factor = np.full(len(examples), ours.factor)
         forecasts = _foretell(learnt, ours, examples, classic_from=examples)
     else:
-        learnt, forecasts = examples, _out_of_fold(examples, say)
+        learnt, (forecasts, factor) = examples, _out_of_fold(examples, say)
     if in_force is not None:
         scores = in_force.score(FeatureTable(question.as_of, examples.customer_ids, examples.features))
         forecasts[IN_FORCE] = Forecast(scores.churn_probability, scores.expected_value)
     say("measuring ...")
     churn, value, versus = _measured(examples, forecasts)
     trained_at = [each.question for each in teaching]
-    return Judged(question, examples, trained_at, len(learnt), forecasts, churn, value, versus, ours), backwards
+    judged = Judged(question, examples, trained_at, len(learnt), forecasts, churn, value, versus, factor, ours)
+    return judged, backwards
 
 
 def _can_teach(examples: Examples) -> bool:
@@ -172,9 +176,10 @@ def _foretell(taught: Examples, ours: Learnt, asked: Examples, *, classic_from: 
     return {**found, OURS: Forecast(*ours.forecast(asked))}
 
 
-def _out_of_fold(examples: Examples, say: Say) -> dict[str, Forecast]:
+def _out_of_fold(examples: Examples, say: Say) -> tuple[dict[str, Forecast], Numbers]:
     folds = examples.folds()
     forecasts = {name: Forecast(np.empty(len(examples)), np.empty(len(examples))) for name in METHODS}
+    factor = np.ones(len(examples))
     for fold in range(FOLDS):
         say(f"training, fold {fold + 1} of {FOLDS} ...")
         asked = folds == fold
@@ -185,7 +190,8 @@ def _out_of_fold(examples: Examples, say: Say) -> dict[str, Forecast]:
         for name, found in _foretell(others, ours, examples.at(asked), classic_from=others).items():
             forecasts[name].churn[asked] = found.churn
             forecasts[name].value[asked] = found.value
-    return forecasts
+        factor[asked] = ours.factor
+    return forecasts, factor
 
 
 Measured = dict[str, dict[str, Interval]]
@@ -274,6 +280,10 @@ def figures(judged: Judged) -> dict[str, Any]:
         "value": _plain(judged.value),
         "model_versus": _plain(judged.versus),
         "naive_wins": judged.naive_wins(),
+        "without_factor": {
+            "factor": float(judged.factor.mean()),
+            **measures.value_figures(examples.value, judged.forecasts[OURS].value / judged.factor),
+        },
         "deciles": {
             name: [each._asdict() for each in measures.deciles(examples.value, forecast.value)]
             for name, forecast in judged.forecasts.items()
