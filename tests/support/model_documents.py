@@ -13,6 +13,7 @@ from segmentation.features import COLUMNS, FEATURES, FeatureTable
 from segmentation.fields import CustomerId
 from segmentation.forests import Forest, Tree
 from segmentation.scoring import Churn, Document, Linear, SegmentPart, SegmentsPart, Value
+from segmentation.silences import Silence
 
 FIRST_DAY = date(2024, 1, 1)
 AS_OF = date(2026, 6, 30)
@@ -43,8 +44,10 @@ def a_forest(chance: np.random.Generator, edges: list[list[float]], trees: int =
 
 
 def a_document(seed: int = 1, *, trees: int = 5, segments: int = 3, **changes: Any) -> Document:
+    """Of every second seed with a silence."""
     chance = np.random.default_rng(seed)
-    number = len(FEATURES)
+    silence = Silence(r=0.24, alpha=4.4, a=0.8, b=2.4) if seed % 2 else None
+    number = len(FEATURES) + (2 if silence else 0)
     edges = [
         np.unique(np.round(chance.exponential(50, int(chance.integers(0, 20))), 2)).tolist() for _ in range(number)
     ]
@@ -81,7 +84,8 @@ def a_document(seed: int = 1, *, trees: int = 5, segments: int = 3, **changes: A
                 for each in range(segments)
             ],
         ),
-        typical=chance.exponential(20, number).tolist(),
+        typical=chance.exponential(20, len(FEATURES)).tolist(),
+        silence=silence,
         card={"cut": "2026-01-01"},
     )
     return structs.replace(document, **changes)

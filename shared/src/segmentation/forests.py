@@ -17,7 +17,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from segmentation.errors import ModelInvalid
-from segmentation.features import FEATURES, Numbers
+from segmentation.features import Numbers
 
 Codes = npt.NDArray[np.uint8]
 
@@ -58,7 +58,7 @@ class Tree(Struct, frozen=True, forbid_unknown_fields=True):
     value: list[float]
 
     def check(self, edges: Sequence[int], where: str) -> None:
-        """Raises ModelInvalid unless these are the nodes of one tree over features with so many edges."""
+        """Raises ModelInvalid unless these are the nodes of one tree over columns with so many edges."""
         nodes = len(self.value)
         if not all(len(each) == nodes for each in (self.feature, self.bin, self.left, self.right)):
             raise ModelInvalid(f"{where}: its arrays are not equally long")
@@ -68,8 +68,8 @@ class Tree(Struct, frozen=True, forbid_unknown_fields=True):
         for node, feature in enumerate(self.feature):
             if feature == _LEAF:
                 continue
-            if not 0 <= feature < len(FEATURES):
-                raise ModelInvalid(f"{where}, node {node}: feature is {feature}; {len(FEATURES)} are known")
+            if not 0 <= feature < len(edges):
+                raise ModelInvalid(f"{where}, node {node}: feature is {feature}; {len(edges)} are known")
             if not 0 <= self.bin[node] < edges[feature]:
                 raise ModelInvalid(f"{where}, node {node}: bin is {self.bin[node]}; {edges[feature]} can be split at")
             if not all(node < child < nodes for child in (self.left[node], self.right[node])):

@@ -5,8 +5,9 @@ ever run. A score is a pure function of (the customer's features, their day, the
 any batch and any order. What was evaluated is what scores here: the trainer judges documents by this module, and the
 tests hold it to scikit-learn.
 
-Churn: the mean log-odds of a logistic regression over logarithms of the features and of trees over their bins, then a
-straight line of that (Platt). Value: the trees foretell a ratio to a scale of the customer's own, which is its past
+What is looked at are the features, and where a document has a `silence` two probabilities of BG/NBD beside them. Churn:
+the mean log-odds of a logistic regression over logarithms of these and of trees over their bins, then a straight line
+of that (Platt). Value: the trees foretell a ratio to a scale of the customer's own, which is its past
 revenue and a floor; the larger of the median of the ratio and of the cube of the mean of its cube root counts, times
 one factor that makes the sum over all customers right. Segment: the nearest centroid. Confidence: 1 - the distance to
 the nearest centroid / that to the second nearest, so 0 on the border between two segments and 1 at the centre of one.
@@ -31,6 +32,7 @@ from segmentation.features import COLUMNS, FEATURES, FEATURES_VERSION, YEAR, Fea
 from segmentation.forests import MOST_BINS, MOST_TREES, Bins, Forest, Forests
 from segmentation.money import MINOR_UNITS
 from segmentation.services import Named
+from segmentation.silences import NUMBER, Silence
 from segmentation.toml_tables import LANGUAGES
 
 FORMAT: Final = 1
@@ -48,6 +50,7 @@ _TELLING: Final = 0.01
 """Effects below this, in log-odds, are no reason: less than a quarter of a per cent of probability."""
 
 _SMALLEST_DIVISOR: Final = 1e-12
+_LEAST_SHAPE: Final = 1e-6
 
 _Name = Annotated[str, Meta(min_length=1, max_length=200)]
 _Code = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,199}\Z")]
@@ -114,7 +117,7 @@ class Document(Struct, frozen=True, forbid_unknown_fields=True):
     first_day: date
     """The first day with an event of the data it was made from."""
     bins: list[list[float]]
-    """Per feature the edges of its bins."""
+    """Per column the edges of its bins."""
     churn: Churn
     value: Value
     segments: SegmentsPart
@@ -122,6 +125,8 @@ class Document(Struct, frozen=True, forbid_unknown_fields=True):
     """Per feature the median of the customers it was made from."""
     card: dict[str, Any]
     """What it was made from and how good it is; for people."""
+    silence: Silence | None = None
+    """What gives two columns more; None for the features alone."""
     format: int = FORMAT
     features_version: int = FEATURES_VERSION
 
@@ -140,8 +145,11 @@ class Forecasts(NamedTuple):
 class Forecaster:
     """Churn and value of a document, made ready."""
 
-    def __init__(self, bins: Sequence[Numbers], churn: Churn, value: Value, horizon_days: int) -> None:
+    def __init__(
+        self, bins: Sequence[Numbers], churn: Churn, value: Value, silence: Silence | None, horizon_days: int
+    ) -> None:
         self._bins = Bins(tuple(bins))
+        self._silence = silence
         self._churn, self._value, self._horizon_days = churn, value, horizon_days
         self._forests = Forests(self._bins, (churn.trees, value.median, value.root))
 
@@ -160,11 +168,19 @@ class Forecaster:
         return self._calibrated((linear + trees) / 2)
 
     def _walked(self, features: Numbers) -> tuple[Numbers, Numbers]:
+        features = widened(features, self._silence, self._horizon_days)
         return self._churn.linear.log_odds(logs(features)), self._forests.sums(self._bins.codes(features))
 
     def _calibrated(self, log_odds: Numbers) -> Numbers:
         line: Numbers = self._churn.slope * log_odds + self._churn.intercept
         return np.clip(line, -_STEEPEST, _STEEPEST)
+
+
+def widened(features: Numbers, silence: Silence | None, horizon_days: int) -> Numbers:
+    """The columns that a model looks at."""
+    if silence is None:
+        return features
+    return np.column_stack([features, silence.columns(features, horizon_days)])
 
 
 def logs(features: Numbers) -> Numbers:
@@ -212,7 +228,7 @@ class Model:
         self.card: Mapping[str, Any] = document.card
         self.document = document
         edges = [np.array(each, dtype=np.float64) for each in document.bins]
-        self._forecaster = Forecaster(edges, document.churn, document.value, document.horizon_days)
+        self._forecaster = Forecaster(edges, document.churn, document.value, document.silence, document.horizon_days)
         centroids = [each.centroid for each in document.segments.segments]
         self._centroids = np.array(centroids, dtype=np.float64).reshape(len(centroids), len(document.segments.facets))
         self._first_day = document.first_day.toordinal()
@@ -294,10 +310,12 @@ def _check(document: Document) -> None:
     if document.base_currency not in MINOR_UNITS:
         raise ModelInvalid(f"base_currency is {document.base_currency!r}; an ISO 4217 code is expected")
     _check_numbers("typical", document.typical, len(FEATURES))
-    _check_bins(document.bins)
+    columns = len(FEATURES) + (NUMBER if document.silence is not None else 0)
+    _check_silence(document.silence)
+    _check_bins(document.bins, columns)
     linear, churn, value = document.churn.linear, document.churn, document.value
     for name, numbers in (("centre", linear.centre), ("coefficients", linear.coefficients), ("spread", linear.spread)):
-        _check_numbers(f"churn.linear.{name}", numbers, len(FEATURES))
+        _check_numbers(f"churn.linear.{name}", numbers, columns)
     if min(linear.spread) < _SMALLEST_DIVISOR:
         raise ModelInvalid(f"churn.linear.spread: all have to be {_SMALLEST_DIVISOR:g} at least")
     _check_numbers("churn", (linear.intercept, churn.slope, churn.intercept), 3)
@@ -318,15 +336,24 @@ def _check_numbers(where: str, numbers: Sequence[float], expected: int) -> None:
             raise ModelInvalid(f"{where}[{position}] is {number}; a number up to {_LARGEST:g} is expected")
 
 
-def _check_bins(bins: Sequence[Sequence[float]]) -> None:
-    if len(bins) != len(FEATURES):
-        raise ModelInvalid(f"bins has {len(bins)} features; {len(FEATURES)} are expected")
-    for name, edges in zip(FEATURES, bins, strict=True):
+def _check_silence(silence: Silence | None) -> None:
+    if silence is None:
+        return
+    parameters = (silence.r, silence.alpha, silence.a, silence.b)
+    _check_numbers("silence", parameters, len(parameters))
+    if not _LEAST_SHAPE <= min(parameters) <= max(parameters) <= 1 / _LEAST_SHAPE:
+        raise ModelInvalid(f"silence is {parameters}; {_LEAST_SHAPE:g} to {1 / _LEAST_SHAPE:g} is expected of each")
+
+
+def _check_bins(bins: Sequence[Sequence[float]], columns: int) -> None:
+    if len(bins) != columns:
+        raise ModelInvalid(f"bins has {len(bins)} columns; {columns} are expected")
+    for name, edges in enumerate(bins):
         if len(edges) >= MOST_BINS:
-            raise ModelInvalid(f"bins of {name} has {len(edges)} edges; at most {MOST_BINS - 1} are expected")
-        _check_numbers(f"bins of {name}", edges, len(edges))
+            raise ModelInvalid(f"bins[{name}] has {len(edges)} edges; at most {MOST_BINS - 1} are expected")
+        _check_numbers(f"bins[{name}]", edges, len(edges))
         if any(one >= other for one, other in itertools.pairwise(edges)):
-            raise ModelInvalid(f"bins of {name}: each edge has to be above the one before it")
+            raise ModelInvalid(f"bins[{name}]: each edge has to be above the one before it")
 
 
 def _check_forest(where: str, forest: Forest, edges: Sequence[int]) -> None:

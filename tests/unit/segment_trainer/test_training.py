@@ -45,6 +45,10 @@ def generated(customers: int, seed: int) -> Examples:
     chance = np.random.default_rng(seed)
     values = np.round(chance.lognormal(2, 1.5, (customers, len(FEATURES))), 2)
     values[:, COLUMNS["complaints_365d"]] = 0
+    values[:, COLUMNS["order_days"]] = chance.poisson(3, customers) + 1
+    values[:, COLUMNS["tenure_days"]] += values[:, COLUMNS["recency_days"]]
+    once = values[:, COLUMNS["order_days"]] == 1
+    values[once, COLUMNS["tenure_days"]] = values[once, COLUMNS["recency_days"]]
     values[:, COLUMNS["net_365d"]] *= chance.choice([1, -1], customers, p=[0.9, 0.1])
     churned = chance.random(customers) < 1 / (1 + np.exp(2 - np.log(values[:, COLUMNS["recency_days"]])))
     value = np.where(churned, 0.0, np.abs(values[:, COLUMNS["net_365d"]]) * chance.lognormal(-1, 0.5, customers))
@@ -64,15 +68,16 @@ def bundled() -> Examples:
 def by_scikit_learn(learnt: Learnt, asked: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Churn and value from the fitted estimators themselves."""
     fitted = learnt.fitted
+    columns = scoring.widened(asked.features, fitted.silence, fitted.horizon_days)
     codes = np.column_stack(
         [
             np.searchsorted(edges, column, side="right")
-            for edges, column in zip(fitted.bins.edges, asked.features.T, strict=True)
+            for edges, column in zip(fitted.bins.edges, columns.T, strict=True)
         ]
     ).astype(float)
     log_odds = np.zeros(len(asked))
     if fitted.logistic is not None and fitted.trees is not None:
-        rows = (logs(asked.features).T - fitted.centre) / fitted.spread
+        rows = (logs(columns).T - fitted.centre) / fitted.spread
         log_odds = (fitted.logistic.decision_function(rows) + fitted.trees.decision_function(codes)) / 2
     churn = 1 / (1 + np.exp(-(learnt.slope * log_odds + learnt.intercept)))
     ratio = np.maximum(np.maximum(fitted.median.predict(codes), fitted.root.predict(codes) ** 3), 0)

@@ -41,6 +41,22 @@ def by_hand(forest: Forest, edges: list[list[float]], row: np.ndarray) -> float:
     return total
 
 
+def columns_of(document: scoring.Document, values: np.ndarray) -> np.ndarray:
+    """The features, and what BG/NBD says of them, by hand."""
+    found = document.silence
+    if found is None:
+        return values
+    days = {name: float(values[COLUMNS[name]]) for name in ("recency_days", "tenure_days", "order_days")}
+    repeats, age = max(days["order_days"] - 1, 0), days["tenure_days"] / 7
+    span, weeks = max(days["tenure_days"] - days["recency_days"], 0) / 7, document.horizon_days / 7
+    alive = 1.0
+    if repeats > 0:
+        longer = ((found.alpha + age) / (found.alpha + span)) ** (found.r + repeats)
+        alive = 1 / (1 + found.a / (found.b + repeats - 1) * longer)
+    silent = ((found.alpha + age) / (found.alpha + age + weeks)) ** (found.r + repeats)
+    return np.append(values, [1 - alive * (1 - silent), alive])
+
+
 def same(one: Scores, other: Scores) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in Scores.__slots__)
 
@@ -54,9 +70,10 @@ def test_every_tree_is_walked_as_node_by_node(seed):
     table = some_features(40, seed)
     forests = (document.churn.trees, document.value.median, document.value.root)
     bins = Bins(tuple(np.array(each, dtype=float) for each in document.bins))
-    found = Forests(bins, forests).sums(bins.codes(table.values))
+    columns = scoring.widened(table.values, document.silence, document.horizon_days)
+    found = Forests(bins, forests).sums(bins.codes(columns))
     for forest, sums in zip(forests, found, strict=True):
-        expected = [by_hand(forest, document.bins, row) for row in table.values]
+        expected = [by_hand(forest, document.bins, row) for row in columns]
         assert np.allclose(sums, expected, rtol=0, atol=1e-12)
 
 
@@ -72,11 +89,20 @@ def test_scores_are_the_same_bits_in_any_batch_and_order(seed, customers, pieces
         assert same(part, expected)
 
 
-def test_what_it_says_is_the_formula_of_the_module():
-    document, table = a_document(4), some_features(30)
-    scores = parsed(seed=4).score(table)
+@given(seed=st.integers(0, 10_000))
+def test_what_bg_nbd_says_is_what_it_says_by_hand(seed):
+    document, table = a_document(2 * seed + 1), some_features(20, seed)
+    found = scoring.widened(table.values, document.silence, document.horizon_days)
+    expected = np.array([columns_of(document, row) for row in table.values])
+    assert found == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_what_it_says_is_the_formula_of_the_module(seed):
+    document, table = a_document(seed), some_features(30)
+    scores = parsed(seed=seed).score(table)
     row = 13
-    values = table.values[row]
+    values = columns_of(document, table.values[row])
     logs = np.sign(values) * np.log1p(np.abs(values))
     linear, churn, value = document.churn.linear, document.churn, document.value
     line = linear.intercept + sum((logs - linear.centre) / linear.spread * linear.coefficients)
@@ -164,7 +190,7 @@ def test_a_driver_is_what_being_typical_would_change(seed, row):
     table.values[:, COLUMNS["order_days"]] = 1
 
     def log_odds(values: np.ndarray) -> float:
-        churn = document.churn
+        churn, values = document.churn, columns_of(document, values)
         logs = np.sign(values) * np.log1p(np.abs(values))
         linear = churn.linear.intercept + sum(
             (logs - churn.linear.centre) / churn.linear.spread * churn.linear.coefficients
@@ -186,9 +212,10 @@ def test_a_driver_is_what_being_typical_would_change(seed, row):
 @pytest.mark.parametrize("known", [0.0, 1.0])
 def test_drivers_speak_both_languages_with_the_customers_own_numbers(known):
     document = a_document()
+    columns = len(document.bins)
     sharp = structs.replace(
         document.churn,
-        linear=structs.replace(document.churn.linear, coefficients=[1.0] * len(FEATURES), centre=[0.0] * len(FEATURES)),
+        linear=structs.replace(document.churn.linear, coefficients=[1.0] * columns, centre=[0.0] * columns),
     )
     model = scoring.parse(
         structs.replace(document, churn=sharp, typical=[5_000.0] * len(FEATURES)).encoded(), version=1
@@ -251,9 +278,12 @@ HOSTILE: list[tuple[str, list[Any], Any, str]] = [
     ("null for a number", ["value", "factor"], None, "value.factor"),
     ("a negative factor", ["value", "factor"], -1.0, "above 0"),
     ("a divisor of nothing", ["churn", "linear", "spread", 3], 0.0, "spread"),
+    ("a silence of nothing", ["silence", "b"], 0.0, "silence is"),
+    ("a silence beyond all", ["silence", "r"], 1e9, "silence is"),
+    ("no silence where columns rest on it", ["silence"], None, "are expected"),
     ("edges that go down", ["bins", 0], [2.0, 1.0], "each edge has to be above"),
     ("edges without end", ["bins", 0], [float(each) for each in range(64)], "at most 63"),
-    ("bins of too few features", ["bins"], [[1.0]], "bins has 1 features"),
+    ("bins of too few features", ["bins"], [[1.0]], "bins has 1 columns"),
     ("trees without end", TREES, [a_bad_tree([-1], [0], [0], [0], [0.0])] * 401, "401 trees"),
     ("a tree without nodes", TREES, [a_bad_tree([], [], [], [], [])], "0 nodes"),
     ("a circle", TREES, [a_bad_tree([0, 0, -1], [0, 0, 0], [1, 0, 0], [2, 2, 0], [0.0] * 3)], "come after it"),

@@ -16,9 +16,10 @@ from scipy.optimize import minimize
 from scipy.special import gammaln, hyp2f1
 
 from segment_trainer.examples import Examples
+from segmentation import silences
 from segmentation.features import Numbers
+from segmentation.silences import DAYS_A_WEEK, Silence
 
-DAYS_A_WEEK: Final = 7.0
 _STARTS: Final = ((0.5, 5.0, 1.0, 3.0), (1.0, 10.0, 0.3, 3.0))
 _LOG_BOUNDS: Final = (-7.0, 8.0)
 _NEAR_ONE: Final = 1e-5
@@ -33,15 +34,14 @@ class Past(NamedTuple):
     day_value: Numbers
     """The mean amount of an order day, the first included."""
 
+    @property
+    def days(self) -> silences.Past:
+        """Without the amounts."""
+        return silences.Past(self.repeats, self.span, self.age)
+
     @classmethod
     def of(cls, examples: Examples) -> "Past":
-        tenure, recency = examples.column("tenure_days"), examples.column("recency_days")
-        return cls(
-            examples.column("order_days") - 1,
-            (tenure - recency) / DAYS_A_WEEK,
-            tenure / DAYS_A_WEEK,
-            examples.column("day_value_mean"),
-        )
+        return cls(*silences.Past.of(examples.features), examples.column("day_value_mean"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,14 @@ class BetaGeometric:
         likelihood: Numbers = together + np.where(repeats > 0, np.logaddexp(alive, lost), alive)
         return likelihood
 
+    @property
+    def silences(self) -> Silence:
+        """What needs elementary functions only, and so is a part of our models too."""
+        return Silence(self.r, self.alpha, self.a, self.b)
+
     def alive(self, past: Past) -> Numbers:
         """The probability that a customer is not lost."""
-        repeats, span, age = past.repeats, past.span, past.age
-        odds = (self.r + repeats) * (np.log(self.alpha + age) - np.log(self.alpha + span))
-        odds += np.log(self.a) - np.log(self.b + np.maximum(repeats, 1) - 1)
-        return np.where(repeats > 0, 1 / (1 + np.exp(np.minimum(odds, 700))), 1.0)
+        return self.silences.alive(past.days)
 
     def orders(self, past: Past, weeks: float) -> Numbers:
         """The expected number of order days in the weeks to come."""
@@ -100,8 +102,7 @@ class BetaGeometric:
 
     def silence(self, past: Past, weeks: float) -> Numbers:
         """The probability of no order in the weeks to come."""
-        silent = ((self.alpha + past.age) / (self.alpha + past.age + weeks)) ** (self.r + past.repeats)
-        return 1 - self.alive(past) * (1 - silent)
+        return self.silences.lasting(past.days, weeks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ of the ratio, weighted by the scale, so that what is minimised is the absolute e
 ratio's cube root, which tells the many small customers apart where their median is nothing. The larger of the two
 counts. Summed up over customers that is too low: one factor, found on forecasts out of fold, makes the sum right.
 
-Churn: the mean log-odds of a logistic regression and of trees, then calibrated by a logistic regression (Platt) on
-log-odds that were foretold out of fold.
+Beside the features stand two probabilities of BG/NBD, fitted on the training examples' past: that a customer is alive,
+and that it stays silent. Churn: the mean log-odds of a logistic regression and of trees, then calibrated by a logistic
+regression (Platt) on log-odds that were foretold out of fold.
 """
 
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from segment_trainer.classics import Classic
 from segment_trainer.examples import Examples, Rows, Truths
 from segmentation.features import Numbers
 from segmentation.forests import MOST_BINS, MOST_LEAVES, Bins, Forest, Tree
-from segmentation.scoring import Churn, Forecaster, Forecasts, Linear, Value, logs, own_scale
+from segmentation.scoring import Churn, Forecaster, Forecasts, Linear, Value, logs, own_scale, widened
+from segmentation.silences import Silence
 
 MOST_TRAINED_ON: Final = 100_000
 """Customers, chosen by a hash; more change little and take long."""
@@ -60,6 +63,7 @@ def fit_bins(features: Numbers) -> Bins:
 class Fitted:
     """What scikit-learn made of examples; None of churn where everyone, or nobody, was lost."""
 
+    silence: Silence | None
     bins: Bins
     horizon_days: int
     floor: float
@@ -72,14 +76,15 @@ class Fitted:
     trees: Any | None
 
     @classmethod
-    def fit(cls, examples: Examples, bins: Bins | None = None) -> "Fitted":
-        bins = bins or fit_bins(examples.features)
-        codes = bins.codes(examples.features).T.astype(np.float64)
+    def fit(cls, examples: Examples, silence: Silence | None) -> "Fitted":
+        columns = widened(examples.features, silence, examples.question.horizon_days)
+        bins = fit_bins(columns)
+        codes = bins.codes(columns).T.astype(np.float64)
         brought = examples.column("day_value_mean")
         floor = max(_FLOOR_SHARE * float(np.median(brought[brought > 0])) if (brought > 0).any() else 0.0, 1.0)
         scale = own_scale(examples.features, examples.history_days, examples.question.horizon_days, floor)
         ratio = examples.value / scale
-        rows = logs(examples.features).T
+        rows = logs(columns).T
         centre, spread = rows.mean(axis=0), rows.std(axis=0)
         spread = np.where(spread > _NO_SPREAD, spread, 1.0)
         logistic, trees = None, None
@@ -93,7 +98,8 @@ class Fitted:
                 logistic = LogisticRegression(C=_LOGISTIC_C, solver=_SOLVER)
                 logistic.fit((rows - centre) / spread, examples.churned)
                 trees = HistGradientBoostingClassifier(**_TREES).fit(codes, examples.churned)
-        return cls(bins, examples.question.horizon_days, floor, median, root, centre, spread, logistic, trees)
+        horizon_days = examples.question.horizon_days
+        return cls(silence, bins, horizon_days, floor, median, root, centre, spread, logistic, trees)
 
     def churn(self, slope: float, intercept: float) -> Churn:
         """As a document holds it."""
@@ -113,7 +119,8 @@ class Fitted:
 
     def forecaster(self, *, slope: float = 1.0, intercept: float = 0.0, factor: float = 1.0) -> Forecaster:
         """What foretells by it."""
-        return Forecaster(self.bins.edges, self.churn(slope, intercept), self.value(factor), self.horizon_days)
+        churn, value = self.churn(slope, intercept), self.value(factor)
+        return Forecaster(self.bins.edges, churn, value, self.silence, self.horizon_days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,9 @@ class Learnt:
     def fit(cls, examples: Examples) -> "Learnt":
         chosen = examples.sample(MOST_TRAINED_ON)
         folds = chosen.folds(_CALIBRATION_FOLDS, seed=7)
-        log_odds, value = _out_of_fold(chosen, folds)
+        # Of the past alone, so that nothing of a fold's outcomes is in it.
+        silence = Classic.fit(chosen.latest()).orders.silences
+        log_odds, value = _out_of_fold(chosen, folds, silence)
         low, high = _FACTORS
         foretold = float(value.sum())
         factor = min(max(float(chosen.value.sum()) / foretold, low), high) if foretold > 0 else 1.0
@@ -141,7 +150,7 @@ class Learnt:
         else:
             rate = (float(chosen.churned.sum()) + 0.5) / (len(chosen) + 1)
             slope, intercept = 0.0, float(np.log(rate / (1 - rate)))
-        return cls(Fitted.fit(chosen), slope, intercept, factor, len(chosen))
+        return cls(Fitted.fit(chosen, silence), slope, intercept, factor, len(chosen))
 
     @property
     def churn(self) -> Churn:
@@ -157,13 +166,13 @@ class Learnt:
         return ready.forecast(examples.features, examples.history_days)
 
 
-def _out_of_fold(examples: Examples, folds: Rows) -> tuple[Numbers, Numbers]:
+def _out_of_fold(examples: Examples, folds: Rows, silence: Silence | None) -> tuple[Numbers, Numbers]:
     log_odds, value = np.zeros(len(examples)), np.zeros(len(examples))
     for fold in range(_CALIBRATION_FOLDS):
         asked = folds == fold
         if asked.any() and not asked.all():
             some = examples.at(asked)
-            ready = Fitted.fit(examples.at(~asked)).forecaster()
+            ready = Fitted.fit(examples.at(~asked), silence).forecaster()
             log_odds[asked] = ready.log_odds(some.features)
             value[asked] = ready.forecast(some.features, some.history_days).value
     return log_odds, value

@@ -88,6 +88,7 @@ def train(
         segments=segments.part(),
         typical=np.median(examples.features, axis=0).tolist(),
         card={},
+        silence=learnt.fitted.silence,
     )
     model = Model(document, version=0)
     card = {
