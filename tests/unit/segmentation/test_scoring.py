@@ -52,7 +52,7 @@ def columns_of(document: scoring.Document, values: np.ndarray) -> np.ndarray:
     alive = 1.0
     if repeats > 0:
         longer = ((found.alpha + age) / (found.alpha + span)) ** (found.r + repeats)
-        alive = 1 / (1 + found.a / (found.b + repeats - 1) * longer)
+        alive = 1 / (1 + found.a / (found.b + max(repeats, 1) - 1) * longer)
     silent = ((found.alpha + age) / (found.alpha + age + weeks)) ** (found.r + repeats)
     return np.append(values, [1 - alive * (1 - silent), alive])
 
