@@ -808,7 +808,12 @@ async def test_a_change_is_announced_only_where_tier_segment_or_level_changes(ma
     assert len(await store.changes()) == 2
     second = (await store.changes())[1]
     assert second["before"] == first["after"]
-    assert second["after"] == {"value_tier": "A", "segment": "strategic", "service_level": "vip"}
+    assert second["after"] == {
+        "value_tier": "A",
+        "segment": "strategic",
+        "service_level": "vip",
+        "churn_warning": False,
+    }
     assert second["reasons"]
     assert second["as_of"] == "2026-03-01"
     assert second["versions"] == {"policy": 1, "model": None}

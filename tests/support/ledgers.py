@@ -170,7 +170,8 @@ async def in_memory(
     setting: Setting, policy: str = DEFAULT_POLICY, budget: RejectBudget = DEFAULT_BUDGET
 ) -> MemoryLedger:
     """A new ledger in memory."""
-    store = MemoryLedger(house_of(setting), policies.parse(policy, version=1), budget)
+    parsed = policies.parse(policy, version=1, decimals=MINOR_UNITS[setting.base_currency])
+    store = MemoryLedger(house_of(setting), parsed, budget)
     await store.add_rates(rates_of(setting.rates))
     return store
 

@@ -33,6 +33,8 @@ from segmentation.money import Rate, Rates
 from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Settled
 from segmentation.overrides import ByHand, Ending, Override, OverrideRefusal, WantedOverride, judge_override
 from segmentation.policy import Policy
+from segmentation.risk import look_ahead
+from segmentation.scoring import Model
 from segmentation.tiering import TIERS
 from segmentation.traits import OrderTraits, describe, of_orders
 
@@ -59,6 +61,8 @@ class MemoryLedger:
         self.overrides = self
         self.house = house
         self.policy = policy
+        self.model: Model | None = None
+        """In force."""
         self._budget = budget
         self._calendar = BusinessCalendar(house.time_zone)
         self._rates: dict[tuple[str, date], Rate] = {}
@@ -210,9 +214,9 @@ class MemoryLedger:
         ordered = sorted(customer_ids)
         if not ordered:
             return 0
-        rolled = metrics.roll(self._table(ordered), as_of)
+        table = self._table(ordered)
         snapshots = assessment.assess(
-            rolled,
+            metrics.roll(table, as_of),
             self._snapshots,
             self.policy,
             now=now,
@@ -220,6 +224,8 @@ class MemoryLedger:
             by_hand=by_hand,
             described={each: describe(self._profiles[each]) for each in ordered if each in self._profiles},
             ordered=self._order_traits(ordered),
+            outlooks=look_ahead(self.model, table, as_of, decimals=self.policy.decimals),
+            model_version=self._model_version,
         )
         self._history += [(entry, now) for entry in chronicle.entries(self._snapshots, snapshots, by_hand or {})]
         changes = announce(self._snapshots, snapshots)
@@ -238,6 +244,10 @@ class MemoryLedger:
     def _table(self, customer_ids: Iterable[CustomerId]) -> BucketTable:
         return BucketTable.of({customer_id: self._buckets[customer_id].items() for customer_id in customer_ids})
 
+    @property
+    def _model_version(self) -> int:
+        return self.model.version if self.model else 0
+
     def _due(self, as_of: date) -> list[CustomerId]:
         return [
             customer_id
@@ -245,9 +255,16 @@ class MemoryLedger:
             if snapshot.due_on <= as_of or snapshot.as_of > as_of
         ]
 
+    def _overtaken(self, as_of: date) -> list[CustomerId]:
+        return [
+            customer_id
+            for customer_id, snapshot in self._snapshots.items()
+            if snapshot.overtaken(as_of, self.policy.version, self._model_version)
+        ]
+
     async def sweep(self, *, now: datetime, limit: int) -> int:
         as_of = self.as_of(now)
-        due = [] if as_of is None else self._due(as_of)[:limit]
+        due = [] if as_of is None else self._overtaken(as_of)[:limit]
         if as_of is not None:
             self._assess(due, as_of, now)
         return len(due)
@@ -362,7 +379,7 @@ class MemoryLedger:
         theirs = [
             (sequence, entry, at)
             for sequence, (entry, at) in enumerate(self._history)
-            if entry.after.customer_id == customer_id and entry.kind is not EntryKind.REFRESH
+            if entry.after.customer_id == customer_id and entry.kind not in (EntryKind.REFRESH, EntryKind.OUTLOOK)
         ]
         return chronicle.paired(theirs[::-1], len(theirs))[0]
 

@@ -10,6 +10,7 @@ Laws that must stay true of this file:
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -794,6 +795,30 @@ class Oracle:
     def _ranked(self, as_of: date) -> list[tuple[int, str]]:
         rated = [(value, customer_id) for customer_id, value in self.basis_365(as_of).items() if value and value > 0]
         return sorted(rated, key=lambda pair: (-pair[0], pair[1].encode()))
+
+    # what the tests' model foretells
+
+    def foretold(self, customer_id: str, as_of: date) -> tuple[int, str, int, Fraction] | None:
+        """Churn probability in percent, segment, confidence in percent, minor units expected; None without an order.
+
+        The odds of churn are days since the last order and one, to 30.7. Expected is 90 of 365 days' net revenue, where
+        that is above 0, and one unit. The segment is the nearer of 0 and 1 to the root of complaints by orders (at most
+        1); the confidence is what its distance is less than the other's, as a share.
+        """
+        orders = [order.event for order in self._orders(customer_id) if order.event.day <= as_of]
+        if not orders:
+            return None
+        silent = (as_of - max(event.day for event in orders)).days + 1
+        net = max(self.net_revenue_365(as_of)[customer_id], 0)
+        complaints = sum(event.day <= as_of for event in self._standing(customer_id, "complaint"))
+        place = math.sqrt(min(Fraction(complaints, len(orders)), Fraction(1)))
+        near, far = sorted((place, 1 - place))
+        return (
+            round(100 * Fraction(silent) / (silent + Fraction(307, 10))),
+            "content" if 4 * complaints <= len(orders) else "troubled",
+            round(100 * (1 - near / far)),
+            Fraction(net * 90, 365) + self._base_unit,
+        )
 
     # profile
 

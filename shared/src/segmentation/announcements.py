@@ -1,6 +1,6 @@
 """Before and after -> what the world must hear.
 
-Laws: nothing is announced where tier, segment and service level stand as they were; what is
+Laws: nothing is announced where tier, segment, service level and churn warning stand as they were; what is
 announced says both sides, the reasons, and the versions that decided.
 """
 
@@ -14,7 +14,7 @@ from segmentation.fields import CustomerId
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A customer's tier, segment or service level changed."""
+    """A customer's tier, segment, service level or churn warning changed."""
 
     customer_id: CustomerId
     before: Snapshot | None
@@ -23,13 +23,14 @@ class Change:
 
     def payload(self) -> dict[str, Any]:
         """The change as it is stored and announced; the sequence comes from the store."""
+        after = self.after
         return {
             "customer_id": self.customer_id,
-            "as_of": self.after.as_of.isoformat(),
+            "as_of": after.as_of.isoformat(),
             "before": _side(self.before) if self.before else None,
-            "after": _side(self.after),
-            "reasons": [reason.text("en") for reason in self.after.segment_reasons + self.after.service_reasons],
-            "versions": {"policy": self.after.policy_version, "model": None},
+            "after": _side(after),
+            "reasons": after.reasons("en"),
+            "versions": {"policy": after.policy_version, "model": after.model_version or None},
         }
 
 
@@ -43,9 +44,10 @@ def announce(previous: Mapping[CustomerId, Snapshot], snapshots: Iterable[Snapsh
     return changes
 
 
-def _side(snapshot: Snapshot) -> dict[str, str]:
+def _side(snapshot: Snapshot) -> dict[str, str | bool]:
     return {
         "value_tier": snapshot.tier,
-        "segment": snapshot.segment,
+        "segment": snapshot.shown_segment,
         "service_level": snapshot.service_level,
+        "churn_warning": snapshot.churn_warning,
     }

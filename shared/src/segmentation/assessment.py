@@ -1,4 +1,4 @@
-"""The one composed decision: metrics, traits, computed tier, policy and what was before -> a snapshot.
+"""The one composed decision: metrics, traits, computed tier, outlook, policy and what was before -> a snapshot.
 
 Laws: it is pure; the reasons come from the code that decides; assessing again with nothing new
 changes nothing; whatever in a snapshot would change by the passing of time alone says on which day.
@@ -7,24 +7,22 @@ changes nothing; whatever in a snapshot would change by the passing of time alon
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
 
+from segmentation import facts, segments, worth
 from segmentation import policy as policies
-from segmentation import segments, worth
 from segmentation.conditions import Decisions, Facts, Reason
 from segmentation.fields import CustomerId
 from segmentation.metrics import Column, Metrics
 from segmentation.overrides import ByHand, Override, effective_tier
-from segmentation.policy import ATTRIBUTE, GRADES, TIER_WINDOW, Policy
+from segmentation.policy import GRADES, TIER_WINDOW, Policy
+from segmentation.risk import CHURN_PROBABILITY, Outlook, Outlooks, warned
 from segmentation.segments import STAGES, Lifecycle, Stages
-from segmentation.tiering import RANK, TIERS, Basis, Tier, TierHistory
-from segmentation.traits import INDUSTRIES, NO_DESCRIPTION, NO_ORDERS, SUBJECT_TYPES, Description, OrderTraits
-from segmentation.worth import LEVELS, SIZES, Worth
-
-_UNKNOWN = "unknown"
+from segmentation.tiering import RANK, Basis, Tier, TierHistory
+from segmentation.traits import NO_DESCRIPTION, NO_ORDERS, Description, OrderTraits
+from segmentation.worth import LEVELS, SIZES, Expected, Worth
 
 
 class Facets(Struct, frozen=True, omit_defaults=True):
@@ -54,7 +52,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     customer_id: CustomerId
     as_of: date
     due_on: date
-    """The next business day on which it would change if nothing happened."""
+    """The next business day on which it would change if nothing happened, but for what a model says: that is another
+    every day."""
     value: int | None
     """What the customer is ranked by: base minor units, or orders; None where there is none."""
     history: TierHistory
@@ -63,7 +62,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     tier_since: date
     lifecycle: Lifecycle
     segment: str
+    """By the policy's segment table."""
     segment_since: date
+    """Since when the segment that is shown has stood."""
     segment_reasons: tuple[Reason, ...]
     service_level: str
     service_reasons: tuple[Reason, ...]
@@ -75,6 +76,45 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     additions: Additions = ()
     order_traits: OrderTraits | None = None
     """What the counting orders say; None where that has to be found out. No part of the answer."""
+    model_version: int = 0
+    """Of the model in force, whether it knows the customer or not; 0 for none."""
+    outlook: Outlook | None = None
+    """What that model says; None where it does not know the customer."""
+    expected_value: int | None = None
+    """What it expects the customer to bring, in base minor units. No part of the answer."""
+    churn_warning: bool = False
+
+    @property
+    def shown_segment(self) -> str:
+        """The segment of the answer: the model's where it knows the customer, else the policy's."""
+        return self.segment if self.outlook is None else self.outlook.behaviour
+
+    @property
+    def shown_segment_reasons(self) -> tuple[Reason, ...]:
+        """What put it there."""
+        if self.outlook is None:
+            return self.segment_reasons
+        return (Reason("behaviour", self.outlook.behaviour, f"model:{self.model_version}"),)
+
+    def reasons(self, language: str) -> list[str]:
+        """Why it stands so, in words: of the segment, of the service level, and of a churn warning."""
+        reasons = [reason.text(language) for reason in self.shown_segment_reasons + self.service_reasons]
+        if self.churn_warning:
+            cause = Reason("lifecycle", self.lifecycle)
+            if self.outlook is not None:
+                cause = Reason(CHURN_PROBABILITY, f"{self.outlook.churn_probability:.2f}")
+            reasons.append(Reason("churn_warning", cause.text(language)).text(language))
+        return reasons
+
+    def overtaken(self, as_of: date, policy_version: int, model_version: int) -> bool:
+        """Whether another would stand by the passing of days, by another policy or by another model."""
+        return (
+            self.due_on <= as_of
+            or self.as_of > as_of  # the machine's clock was put back
+            or self.policy_version != policy_version
+            or self.model_version != model_version
+            or (self.outlook is not None and self.as_of < as_of)
+        )
 
     @property
     def overridden(self) -> Override | None:
@@ -105,6 +145,8 @@ class Weighed:
     facets: Sequence[Facets]
     stages: Stages
     worth: Worth
+    outlooks: Outlooks | None
+    warned: Column
     graded: Decisions
     segmented: Decisions
     granted: Decisions
@@ -120,6 +162,7 @@ def weigh(
     by_hand: ByHand | None = None,
     described: Mapping[CustomerId, Description] | None = None,
     ordered: Mapping[CustomerId, OrderTraits] | None = None,
+    outlooks: Outlooks | None = None,
 ) -> Weighed:
     """Decides over every customer of the metrics as of their day; the arguments are those of `assess`."""
     as_of, customers = metrics.as_of, metrics.customer_ids
@@ -143,16 +186,26 @@ def weigh(
 
     stages = segments.stages(metrics, policy.lifecycle)
     ranks = np.array([RANK[tier] for tier, _ in tiers], dtype=np.int64)
-    weights = worth.weigh(metrics, ranks, stages.stage, policy.worth, unit=policy.unit)
-    plain = [_plain(description, each, policy) for description, each in zip(descriptions, traits, strict=True)]
-    facts = _facts(metrics, ranks, stages.stage, weights, plain=plain, descriptions=descriptions, policy=policy)
-    graded = policies.decide(policy.grade_table, facts, len(customers))
-    facts = facts.with_codes("grade", _positions(policy.grade_table, GRADES)[graded.chosen], GRADES)
-    segmented = policies.decide(policy.segment_table, facts, len(customers))
+    expected = None if outlooks is None else Expected(outlooks.model.horizon_days, outlooks.known, outlooks.expected)
+    weights = worth.weigh(metrics, ranks, stages.stage, policy.worth, unit=policy.unit, expected=expected)
+    warnings = warned(stages.stage, outlooks, policy.risk)
+    plain = [facts.plain_of(description, each, policy) for description, each in zip(descriptions, traits, strict=True)]
+    found = facts.gather(
+        *(metrics, ranks, stages.stage),
+        weights=weights,
+        warnings=warnings,
+        outlooks=outlooks,
+        plain=plain,
+        descriptions=descriptions,
+        policy=policy,
+    )
+    graded = policies.decide(policy.grade_table, found, len(customers))
+    found = found.with_codes("grade", _positions(policy.grade_table, GRADES)[graded.chosen], GRADES)
+    segmented = policies.decide(policy.segment_table, found, len(customers))
     codes = tuple(policy.segments)
-    facts = facts.with_codes("segment", _positions(policy.segment_table, codes)[segmented.chosen], codes)
-    granted = policies.decide(policy.grant_table, facts, len(customers))
-    held = policies.holding(policy.addition_table, facts, len(customers))
+    found = found.with_codes("segment", _positions(policy.segment_table, codes)[segmented.chosen], codes)
+    granted = policies.decide(policy.grant_table, found, len(customers))
+    held = policies.holding(policy.addition_table, found, len(customers))
 
     regular = (metrics.order_days >= policy.worth.order_days_needed).tolist()
     value_levels = [LEVELS[position] for position in weights.value_level.tolist()]
@@ -165,12 +218,15 @@ def weigh(
             sizes[row],
             frequencies[row],
             graded.code(row),
-            _known(descriptions[row], plain[row]) + regular[row],
+            facts.known_of(descriptions[row], plain[row]) + regular[row],
         )
         for row in range(len(customers))
     ]
-    added = [_additions(policy, facts, row, positions) if positions else () for row, positions in enumerate(held)]
-    return Weighed(histories, tiers, overrides, traits, facets, stages, weights, graded, segmented, granted, added)
+    added = [_additions(policy, found, row, positions) if positions else () for row, positions in enumerate(held)]
+    return Weighed(
+        *(histories, tiers, overrides, traits, facets, stages, weights, outlooks, warnings),
+        *(graded, segmented, granted, added),
+    )
 
 
 def assess(
@@ -183,6 +239,8 @@ def assess(
     by_hand: ByHand | None = None,
     described: Mapping[CustomerId, Description] | None = None,
     ordered: Mapping[CustomerId, OrderTraits] | None = None,
+    outlooks: Outlooks | None = None,
+    model_version: int = 0,
 ) -> list[Snapshot]:
     """Assesses every customer of the metrics as of their day.
 
@@ -196,9 +254,18 @@ def assess(
         by_hand: Overrides newly set or ended by people. Others keep the one that stands.
         described: What profiles say, of everyone who has one.
         ordered: What counting orders say, where that is not as it stands.
+        outlooks: What the model in force says of the same customers on the same day; None without one.
+        model_version: Of the model in force, which may be one that cannot be used here; 0 for none.
     """
     as_of, customers = metrics.as_of, metrics.customer_ids
-    weighed = weigh(metrics, previous, policy, computed=computed, by_hand=by_hand, described=described, ordered=ordered)
+    weighed = weigh(
+        *(metrics, previous, policy),
+        computed=computed,
+        by_hand=by_hand,
+        described=described,
+        ordered=ordered,
+        outlooks=outlooks,
+    )
     stages, segmented = weighed.stages, weighed.segmented
     due_on = stages.changes_on
     for window in policy.windows:
@@ -210,6 +277,8 @@ def assess(
         tier, demotion_due = weighed.tiers[row]
         override = weighed.overrides[row]
         segment = segmented.code(row)
+        outlook = None if outlooks is None else outlooks.outlook(row)
+        shown = (False, segment) if outlook is None else (True, outlook.behaviour)
         level, level_reasons = granted_level(weighed, policy, as_of, row)
         due = date.fromordinal(int(due_on[row]))
         if override is not None and override.counts(as_of):
@@ -225,7 +294,7 @@ def assess(
                 tier_since=min(before.tier_since, as_of) if before and before.tier is tier else as_of,
                 lifecycle=STAGES[int(stages.stage[row])],
                 segment=segment,
-                segment_since=min(before.segment_since, as_of) if before and before.segment == segment else as_of,
+                segment_since=min(before.segment_since, as_of) if before and _shown(before) == shown else as_of,
                 segment_reasons=segmented.reasons(row),
                 service_level=level,
                 service_reasons=level_reasons,
@@ -235,9 +304,18 @@ def assess(
                 facets=weighed.facets[row],
                 additions=weighed.added[row],
                 order_traits=weighed.order_traits[row],
+                model_version=model_version,
+                outlook=outlook,
+                expected_value=None if outlooks is None or outlook is None else outlooks.expected[row],
+                churn_warning=bool(weighed.warned[row]),
             )
         )
     return snapshots
+
+
+def _shown(snapshot: Snapshot) -> tuple[bool, str]:
+    """The segment that is shown: a model's is never the same as one of the policy, whatever it is called."""
+    return snapshot.outlook is not None, snapshot.shown_segment
 
 
 def granted_level(weighed: Weighed, policy: Policy, as_of: date, row: int) -> tuple[str, tuple[Reason, ...]]:
@@ -249,92 +327,10 @@ def granted_level(weighed: Weighed, policy: Policy, as_of: date, row: int) -> tu
     return weighed.granted.code(row), weighed.granted.reasons(row)
 
 
-def _additions(policy: Policy, facts: Facts, row: int, positions: Sequence[int]) -> Additions:
+def _additions(policy: Policy, found: Facts, row: int, positions: Sequence[int]) -> Additions:
     held = [policy.addition_table[position] for position in positions]
-    return tuple((each.code, tuple(condition.reason(facts, row) for condition in each.conditions)) for each in held)
-
-
-class _Plain(NamedTuple):
-    """The facets that profile and orders say."""
-
-    industry: str | None
-    subject_type: str | None
-    region: str | None
-    channel: str | None
-    needs: tuple[str, ...]
-
-
-def _plain(description: Description, traits: OrderTraits, policy: Policy) -> _Plain:
-    region, channel, needs = description.region, description.channel, description.needs
-    if region is None and traits.region is not None:
-        region = traits.region.value
-    if channel is None and traits.channel is not None:
-        channel = traits.channel.value
-    for service, orders in traits.services.items():
-        need = policy.needs_of_services.get(service)
-        if need is not None and orders >= policy.needs_from_orders and need not in needs:
-            needs = tuple(sorted((*needs, need)))
-    return _Plain(description.industry, description.subject_type, region, channel, needs)
-
-
-def _known(description: Description, plain: _Plain) -> int:
-    """How many of `services.KNOWLEDGE` are known, but for the order history."""
-    also = description.also_known
-    return (
-        (plain.industry is not None)
-        + (plain.subject_type is not None)
-        + (plain.region is not None)
-        + (plain.channel is not None)
-        + bool(description.needs)
-        + ("name" in also)
-        + ("account_manager" in also)
-        + ("contract_type" in also or "contract_end" in also)
-    )
+    return tuple((each.code, tuple(condition.reason(found, row) for condition in each.conditions)) for each in held)
 
 
 def _positions(table: Sequence[policies.Row], codes: Sequence[str]) -> Column:
     return np.array([codes.index(row.code) for row in table], dtype=np.int64)
-
-
-def _facts(
-    metrics: Metrics,
-    ranks: Column,
-    stages: Column,
-    weights: Worth,
-    *,
-    plain: Sequence[_Plain],
-    descriptions: Sequence[Description],
-    policy: Policy,
-) -> Facts:
-    """What conditions are held against; what no condition names, and would cost something to find, is left out."""
-    codes: dict[str, tuple[Column, Sequence[str]]] = {
-        "tier": (ranks, TIERS),
-        "lifecycle": (stages, STAGES),
-        "value_level": (weights.value_level, LEVELS),
-        "contribution": (weights.contribution, LEVELS),
-        "potential": (weights.potential, LEVELS),
-        "size": (weights.size, SIZES),
-        "frequency": (weights.frequency, LEVELS),
-    }
-    asked = policy.asked
-    for fact, allowed in (("industry", INDUSTRIES), ("subject_type", SUBJECT_TYPES)):
-        if fact in asked:
-            place = {code: position for position, code in enumerate(allowed)}
-            positions = [place[getattr(each, fact) or _UNKNOWN] for each in plain]
-            codes[fact] = np.array(positions, dtype=np.int64), allowed
-    for fact in ("region", "channel"):
-        if fact in asked:
-            codes[fact] = _coded([getattr(each, fact) or "" for each in plain])
-    for fact in asked:
-        if fact.startswith(ATTRIBUTE):
-            key = fact.removeprefix(ATTRIBUTE)
-            codes[fact] = _coded([each.attributes.get(key, "") for each in descriptions])
-    sets = {"needs": [frozenset(each.needs) for each in plain]} if "needs" in asked else {}
-    return Facts(metrics, codes, sets)
-
-
-def _coded(values: Sequence[str]) -> tuple[Column, Sequence[str]]:
-    """Whatever values there are, as positions among them."""
-    names = sorted(set(values))
-    place = {name: position for position, name in enumerate(names)}
-    return np.array([place[value] for value in values], dtype=np.int64), names

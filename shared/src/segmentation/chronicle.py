@@ -25,7 +25,8 @@ class EntryKind(enum.StrEnum):
     """What made an entry."""
 
     CHANGE = "change"
-    """Tier, lifecycle, segment or service level became another, or the customer was heard of for the first time."""
+    """Tier, lifecycle, segment or service level became another, a churn warning began or ended, or the customer was
+    heard of for the first time."""
     OVERRIDE_SET = "override_set"
     OVERRIDE_ENDED = "override_ended"
     """By hand."""
@@ -33,6 +34,9 @@ class EntryKind(enum.StrEnum):
     REFRESH = "refresh"
     """Only what is decided beside them, or explains it, became another: a facet, an addition, a figure in a reason, a
     version. No part of the history."""
+    OUTLOOK = "outlook"
+    """Only what the model says became another, as it does by every day that passes. No part of the history; kept
+    without the rest, which stands as it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +82,9 @@ def entries(previous: Mapping[CustomerId, Snapshot], snapshots: Iterable[Snapsho
             added.append(Entry(EntryKind.OVERRIDE_EXPIRED, after))
         elif _standing(before) != _standing(after):
             added.append(Entry(EntryKind.CHANGE, after))
-        elif _told(before) != _told(after):
-            added.append(Entry(EntryKind.REFRESH, after))
+        elif (told := _told(before)) != (now_told := _told(after)):
+            only_outlook = after.outlook is not None and structs.replace(told, outlook=after.outlook) == now_told
+            added.append(Entry(EntryKind.OUTLOOK if only_outlook else EntryKind.REFRESH, after))
     return added
 
 
@@ -100,21 +105,23 @@ def paired(rows: Sequence[tuple[int, Entry, datetime]], limit: int) -> tuple[Seq
     return page, page[-1].sequence if len(rows) > limit else None
 
 
-def _standing(snapshot: Snapshot) -> tuple[Tier, Tier, str, str, str]:
+def _standing(snapshot: Snapshot) -> tuple[Tier, Tier, str, str, str, bool]:
     """What people look at in a history."""
     return (
         snapshot.tier,
         snapshot.history.computed,
         snapshot.lifecycle,
-        snapshot.segment,
+        snapshot.shown_segment,
         snapshot.service_level,
+        snapshot.churn_warning,
     )
 
 
 def _told(snapshot: Snapshot) -> Snapshot:
     """All that an answer says, but for its day and its moment; a field that is added later belongs to it by itself.
 
-    What is ranked by, and what counting orders say, is how an answer is found: it moves with every order.
+    What is ranked by, what counting orders say and what a model expects is how an answer is found: it moves with every
+    order.
     """
     return structs.replace(
         snapshot,
@@ -124,4 +131,5 @@ def _told(snapshot: Snapshot) -> Snapshot:
         updated_at=_ANY_MOMENT,
         override=snapshot.overridden,
         order_traits=None,
+        expected_value=None,
     )

@@ -62,6 +62,9 @@ _FACT_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     "region": {"en": "region", "zh": "地区"},
     "channel": {"en": "channel", "zh": "渠道"},
     "needs": {"en": "needs", "zh": "需求"},
+    "behaviour": {"en": "behaviour", "zh": "行为群"},
+    "churn_probability": {"en": "churn probability", "zh": "流失概率"},
+    "churn_warning": {"en": "churn warning", "zh": "流失预警"},
     "override": {"en": "override", "zh": "人工指定"},
 }
 
@@ -99,6 +102,8 @@ class Facts:
     """Per coded fact the column of positions, and the codes these are positions in."""
     sets: Mapping[str, Sequence[frozenset[str]]] = field(default_factory=dict)
     """Per fact of which a customer has several codes, those of each customer."""
+    rates: Mapping[str, tuple[Column, Column]] = field(default_factory=dict)
+    """Per fact that is a rate of no window, numerator and denominator; 0 below where a customer has none."""
 
     def with_codes(self, fact: str, column: Column, names: Sequence[str]) -> "Facts":
         """These, and one more that was decided from them."""
@@ -147,11 +152,12 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class Compares:
-    """A figure over a window compares so with a threshold; a rate without a denominator never holds."""
+    """A figure compares so with a threshold; a rate without a denominator never holds."""
 
     fact: str
     figure: str
-    window: str
+    window: str | None
+    """None where it is of none, such as what a model says."""
     comparison: str
     threshold: Fraction
 
@@ -175,6 +181,8 @@ class Compares:
         return Comparison(self.fact, value, asked, bool(self.holds(facts)[row]))
 
     def _columns(self, facts: Facts) -> tuple[Column, Column]:
+        if self.window is None:
+            return facts.rates[self.figure]
         window = facts.metrics.windows[self.window]
         above, below = FIGURES[self.figure]
         return window[above], window[below] if below else np.ones_like(window[above])

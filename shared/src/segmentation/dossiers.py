@@ -12,6 +12,8 @@ from segmentation.ledger import Answer, Reader
 from segmentation.metrics import Metrics
 from segmentation.overrides import Ending, OverrideRefusal, WantedOverride
 from segmentation.policy import Policy
+from segmentation.risk import Outlooks
+from segmentation.scoring import Model
 from segmentation.tiering import CutOffs
 from segmentation.traits import Description
 
@@ -25,6 +27,8 @@ class Evidence:
     """Of this customer alone: the columns that decisions need."""
     cutoffs: CutOffs
     description: Description
+    outlooks: Outlooks | None = None
+    """Of this customer alone, by the model in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ class History:
     as_of: date
     entries: Sequence[HistoryEntry]
     policies: Mapping[int, Policy]
-    """By the versions that the entries name."""
+    models: Mapping[int, Model | None]
+    """Both by the versions that the entries name."""
     next_before: int | None
     """The sequence that the next page begins below; None on the last one."""
 

@@ -17,14 +17,15 @@ from segmentation.tiering import Tier
 
 ASPECTS: Final[Mapping[str, Callable[[Snapshot], str]]] = {
     "tier": lambda snapshot: snapshot.tier.value,
-    "segment": lambda snapshot: snapshot.segment,
+    "segment": lambda snapshot: snapshot.shown_segment,
     "service_level": lambda snapshot: snapshot.service_level,
     "value_level": lambda snapshot: snapshot.facets.value_level,
     "grade": lambda snapshot: snapshot.facets.grade,
     "additions": lambda snapshot: " ".join(code for code, _ in snapshot.additions),
+    "churn_warning": lambda snapshot: "yes" if snapshot.churn_warning else "no",
 }
 """What can move, and how it is told."""
-_ANNOUNCED: Final = ("tier", "segment", "service_level")
+_ANNOUNCED: Final = ("tier", "segment", "service_level", "churn_warning")
 _RATE_DAYS: Final = 30
 
 
@@ -54,7 +55,7 @@ class DryRun:
     moves: Mapping[str, Sequence[Move]]
     """By aspect, the move of the most customers first."""
     moved_customers: int
-    """Whose tier, segment or service level would be another: so many changes would be announced."""
+    """Whose tier, segment, service level or churn warning would be another: so many changes would be announced."""
     moved_net_revenue: int
     a_orders_a_day: tuple[float, float]
     """Orders a day, of the last 30 days, of customers in effective tier A: as it stands, and as it would be."""

@@ -8,25 +8,32 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from fractions import Fraction
 
 from segmentation import assessment, segments
 from segmentation.assessment import Snapshot, Weighed
+from segmentation.drivers import Driver
 from segmentation.fields import CustomerId
 from segmentation.metrics import FAR_FUTURE, FAR_PAST, Metrics
 from segmentation.overrides import Override
 from segmentation.policy import Decisions, Policy, Reason, Tried
+from segmentation.risk import Outlooks
+from segmentation.scoring import Model
 from segmentation.segments import STAGES, Lifecycle, LifecycleRules, Stages
+from segmentation.services import Named
 from segmentation.tiering import Basis, CutOffs, Gaps, Tier
 from segmentation.traits import NO_DESCRIPTION, Description
 from segmentation.worth import LEVELS
 
 
 class DecidedBy(enum.StrEnum):
-    """What made a tier or a service level the one that counts."""
+    """What made a tier or a service level the one that counts, or what a churn warning rests on."""
 
     RANKING = "ranking"
     GRACE = "grace"
     POLICY = "policy"
+    MODEL = "model"
+    LIFECYCLE = "lifecycle"
     OVERRIDE = "override"
 
 
@@ -89,6 +96,33 @@ class ValueExplained:
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a model says of the customer."""
+
+    model: Model
+    churn_probability: float
+    behaviour: Named
+    confidence: float
+    expected_value: int
+    """Net revenue of the model's horizon, in base minor units."""
+    drivers: Sequence[Driver]
+    """The main reasons of the churn probability, the strongest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class RiskExplained:
+    """The churn warning, and what it rests on."""
+
+    warning: bool
+    decided_by: DecidedBy
+    """The model, or the lifecycle where no model knows the customer."""
+    warn_from: Fraction
+    """The churn probability from which on a model warns."""
+    forecast: Forecast | None
+    """None where no model knows the customer."""
+
+
+@dataclass(frozen=True, slots=True)
 class RowExplained:
     """What a decision table decided, and every row that it tried for that."""
 
@@ -109,11 +143,14 @@ class Explanation:
     lifecycle: LifecycleExplained
     value: ValueExplained
     grade: RowExplained
+    risk: RiskExplained
     segment: RowExplained
+    """By the policy; the segment that is shown where no model knows the customer."""
     service_level: RowExplained
     override: Override | None
     """Where it counts."""
     policy_version: int
+    model_version: int
 
 
 def explain(
@@ -122,6 +159,8 @@ def explain(
     policy: Policy,
     cutoffs: CutOffs,
     description: Description = NO_DESCRIPTION,
+    *,
+    outlooks: Outlooks | None = None,
 ) -> Explanation:
     """Explains a snapshot.
 
@@ -131,9 +170,12 @@ def explain(
         policy: In force.
         cutoffs: As published.
         description: What the customer's profile says.
+        outlooks: What the model in force says of the customer; None without one.
     """
     customer_id, as_of = snapshot.customer_id, metrics.as_of
-    weighed = assessment.weigh(metrics, {customer_id: snapshot}, policy, described={customer_id: description})
+    weighed = assessment.weigh(
+        metrics, {customer_id: snapshot}, policy, described={customer_id: description}, outlooks=outlooks
+    )
     override = weighed.overrides[0]
     counting = override if override is not None and override.counts(as_of) else None
     level, level_reasons = assessment.granted_level(weighed, policy, as_of, 0)
@@ -144,6 +186,7 @@ def explain(
         tier=_tier(metrics, weighed, snapshot, policy, cutoffs),
         lifecycle=_lifecycle(metrics, weighed, policy.lifecycle),
         value=_value(weighed),
+        risk=_risk(weighed, policy),
         grade=_decided(weighed.graded),
         segment=_decided(weighed.segmented),
         service_level=RowExplained(
@@ -151,6 +194,7 @@ def explain(
         ),
         override=counting,
         policy_version=policy.version,
+        model_version=snapshot.model_version,
     )
 
 
@@ -162,6 +206,23 @@ def _value(weighed: Weighed) -> ValueExplained:
     facets, worth = weighed.facets[0], weighed.worth
     contribution, potential = LEVELS[int(worth.contribution[0])], LEVELS[int(worth.potential[0])]
     return ValueExplained(facets.value_level, contribution, potential, facets.size, facets.frequency)
+
+
+def _risk(weighed: Weighed, policy: Policy) -> RiskExplained:
+    outlooks = weighed.outlooks
+    outlook = None if outlooks is None else outlooks.outlook(0)
+    forecast = None
+    if outlooks is not None and outlook is not None:
+        forecast = Forecast(
+            outlooks.model,
+            outlook.churn_probability,
+            outlooks.model.segments[int(outlooks.segment[0])],
+            outlook.confidence,
+            outlooks.expected[0],
+            outlooks.drivers(0),
+        )
+    decided_by = DecidedBy.LIFECYCLE if forecast is None else DecidedBy.MODEL
+    return RiskExplained(bool(weighed.warned[0]), decided_by, policy.risk.warn_from, forecast)
 
 
 def _tier(metrics: Metrics, weighed: Weighed, snapshot: Snapshot, policy: Policy, cutoffs: CutOffs) -> TierExplained:

@@ -20,6 +20,7 @@ from segmentation.fields import CustomerId
 from segmentation.metrics import Metrics
 from segmentation.outcomes import Outcome, Partition, Reading
 from segmentation.policy import Policy
+from segmentation.scoring import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,7 @@ class Answer:
     policy: Policy
     """The version that decided the snapshot."""
     stale: bool
+    model: Model | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,7 @@ class IngestStatus:
     last_applied_at: datetime | None
     events_known_since: date | None = None
     """Raw events of earlier days may have been dropped, and repeats of them are not recognised; None: none was."""
+    model_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,15 +58,21 @@ class Side(_Sent):
     """Where a customer stands."""
 
     value_tier: Tier = Field(description="The effective tier.")
-    segment: str = Field(description="Code of the segment; the policy names them.", examples=["strategic"])
+    segment: str = Field(
+        description="Code of the segment: of the model in force, or of the policy where no model knows the customer.",
+        examples=["strategic"],
+    )
     service_level: str = Field(description="Code of the service level; the policy names them.", examples=["vip"])
+    churn_warning: bool = Field(
+        default=False, description="Whether there is a churn warning; false in changes from before there were any."
+    )
 
 
 class Versions(_Sent):
     """What decided."""
 
     policy: int = Field(description="Version of the policy.")
-    model: int | None = Field(description="Version of the model; null where no model had a part.")
+    model: int | None = Field(description="Version of the model in force; null without one.")
 
 
 class _Stands(_Sent):
@@ -77,12 +83,14 @@ class _Stands(_Sent):
     as_of: date = Field(description="The business day that it was computed for.")
     before: Side | None
     after: Side
-    reasons: list[str] = Field(description="Why, in English: of the segment, then of the service level.")
+    reasons: list[str] = Field(
+        description="Why, in English: of the segment, of the service level, and of a churn warning."
+    )
     versions: Versions
 
 
 class ChangeMessage(_Stands):
-    """A customer's tier, segment or service level became another."""
+    """A customer's tier, segment or service level became another, or a churn warning began or ended."""
 
     kind: Literal[Kind.CHANGE] = Field(Kind.CHANGE, description="Always `change`.")
     sequence: int = Field(

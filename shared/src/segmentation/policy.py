@@ -33,6 +33,7 @@ from segmentation.conditions import (
 from segmentation.dispatch import STANDARD_DISPATCH, DispatchRules, parse_dispatch
 from segmentation.errors import PolicyInvalid
 from segmentation.metrics import WINDOWS
+from segmentation.risk import CHURN_PROBABILITY, STANDARD_RISK, WARNED, RiskRules, parse_risk
 from segmentation.segments import STAGES, LifecycleRules, parse_lifecycle_rules
 from segmentation.services import (
     STANDARD_RELATIONSHIP,
@@ -91,10 +92,11 @@ _CODED: Final[Mapping[str, Sequence[str]]] = {
     "frequency": LEVELS,
     "subject_type": SUBJECT_TYPES,
     "industry": INDUSTRIES,
+    "churn_warning": WARNED,
 }
 """Facts with codes of our own, beside tier, lifecycle, grade and segment."""
-_OPEN: Final = ("region", "channel", "needs")
-"""Facts with whatever codes producers send; so are a customer's attributes."""
+_OPEN: Final = ("region", "channel", "needs", "behaviour")
+"""Facts with whatever codes producers send, or a model brings; so are a customer's attributes."""
 ATTRIBUTE: Final = "attributes."
 LONGEST_OPEN: Final = 64
 
@@ -128,6 +130,12 @@ class Policy:
     playbooks: Mapping[str, Described] = field(default_factory=dict)
     relationship: RelationshipRules = STANDARD_RELATIONSHIP
     dispatch: DispatchRules = STANDARD_DISPATCH
+    risk: RiskRules = STANDARD_RISK
+
+    @property
+    def decimals(self) -> int:
+        """Of the base currency."""
+        return len(str(self.unit)) - 1
 
     def care(self, level: str, additions: Sequence[str]) -> Care:
         """All that is done for a customer of a level, to whom these additions apply."""
@@ -145,7 +153,7 @@ class Policy:
         rows = (*self.grade_table, *self.segment_table, *self.grant_table, *self.addition_table)
         conditions = (condition for row in rows for condition in row.conditions)
         named = {condition.window for condition in conditions if isinstance(condition, Compares)}
-        return frozenset(named | {TIER_WINDOW} | WORTH_WINDOWS)
+        return frozenset(window for window in named | {TIER_WINDOW} | WORTH_WINDOWS if window is not None)
 
 
 def parse(text: str, *, version: int, decimals: int = 2) -> Policy:
@@ -172,6 +180,7 @@ def parse(text: str, *, version: int, decimals: int = 2) -> Policy:
     needs_of_services, needs_from_orders = parse_needs(root.section("needs"))
     relationship = parse_relationship(root)
     dispatch = parse_dispatch(root)
+    risk = parse_risk(root.section("risk"))
     offers, playbooks = parse_offers(root), parse_playbooks(root)
     grade_rows = root.optional_rows("grades")
     segment_rows = root.rows("segments")
@@ -222,6 +231,7 @@ def parse(text: str, *, version: int, decimals: int = 2) -> Policy:
         playbooks=playbooks,
         relationship=relationship,
         dispatch=dispatch,
+        risk=risk,
     )
     _refuse_prices_for_persons(policy)
     return policy
@@ -294,13 +304,14 @@ def _parse_condition(title: str, fact: str, asked: object, coded: Mapping[str, S
         if max(map(len, asked)) > LONGEST_OPEN or len(fact) > len(ATTRIBUTE) + LONGEST_OPEN:
             raise PolicyInvalid(f"{title}: {fact} is {asked!r}; at most {LONGEST_OPEN} characters each are expected")
         return AnyOf(fact, tuple(asked)) if fact == "needs" else OneOf(fact, tuple(asked))
-    figure, _, window = fact.rpartition("_")
-    if figure not in FIGURES or window not in WINDOWS:
+    figure, _, last = fact.rpartition("_")
+    window = last if figure in FIGURES and last in WINDOWS else None
+    if window is None and fact != CHURN_PROBABILITY:
         raise PolicyInvalid(
-            f"{title}: {fact} is no fact; {', '.join(coded)}, {', '.join(_OPEN)}, attributes.<key>, or one of "
-            f"{', '.join(FIGURES)} followed by _{', _'.join(WINDOWS)} is expected"
+            f"{title}: {fact} is no fact; {', '.join(coded)}, {', '.join(_OPEN)}, attributes.<key>, "
+            f"{CHURN_PROBABILITY}, or one of {', '.join(FIGURES)} followed by _{', _'.join(WINDOWS)} is expected"
         )
     match = _COMPARISON.fullmatch(asked) if isinstance(asked, str) else None
     if match is None:
         raise PolicyInvalid(f'{title}: {fact} is {asked!r}; a comparison such as ">= 0.3" is expected')
-    return Compares(fact, figure, window, match[1], Fraction(match[2]))
+    return Compares(fact, figure if window else fact, window, match[1], Fraction(match[2]))

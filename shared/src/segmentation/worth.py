@@ -1,13 +1,16 @@
 """What a customer is worth: contribution and potential, the value level of both, its size and how often it orders.
 
-Laws: all of it follows from the figures, the effective tier and the lifecycle, no model needed; comparisons are exact;
-nothing here changes by the passing of time but on the days that windows and lifecycle name.
+Laws: all of it follows from the figures, the effective tier, the lifecycle and what a model expects, none of it needing
+a model; comparisons are exact; without one nothing here changes by the passing of time but on the days that windows and
+lifecycle name.
 
 Contribution  the tier says it: A high, B medium, otherwise low. A level lower where costs are given for an order of the
               last 365 days and the gross profit of these is negative.
 Potential     expected = average value of an order day * 90 / own rhythm, both over the last 365 days; a share of it for
-              a customer at risk, nothing for one that is dormant or lost. Held against what 90 of the last 365 days
-              brought on average, net revenue * 90 / 365, it is
+              a customer at risk, nothing for one that is dormant or lost. Where a model knows the customer, expected is
+              what the model expects (of its horizon, as if of 90 days), to the minor unit, and always all of it: how
+              likely the customer is to leave is in it. Held against what 90 of the last 365 days brought on average,
+              net revenue * 90 / 365, it is
                   high    at `rising_from` times as much and more, if expected is at least `rising_from_amount`
                   low     below `falling_below` times as much
                   medium  otherwise, and always with fewer than `order_days_needed` order days in 365 days.
@@ -57,6 +60,16 @@ class WorthRules:
 STANDARD_WORTH: Final = WorthRules()
 
 
+class Expected(NamedTuple):
+    """What a model expects some customers to bring within its horizon."""
+
+    days: int
+    """The horizon."""
+    known: npt.NDArray[np.bool_]
+    """Whom the model knows; of others the rest means nothing."""
+    minor_units: Column
+
+
 class Worth(NamedTuple):
     """Of some customers, positions in LEVELS, and for the size in SIZES."""
 
@@ -67,7 +80,9 @@ class Worth(NamedTuple):
     frequency: Column
 
 
-def weigh(metrics: Metrics, ranks: Column, stages: Column, rules: WorthRules, *, unit: int) -> Worth:
+def weigh(
+    metrics: Metrics, ranks: Column, stages: Column, rules: WorthRules, *, unit: int, expected: Expected | None = None
+) -> Worth:
     """Weighs customers.
 
     Args:
@@ -76,6 +91,7 @@ def weigh(metrics: Metrics, ranks: Column, stages: Column, rules: WorthRules, *,
         stages: Positions of their lifecycle in `STAGES`.
         rules: The policy's.
         unit: Minor units in one unit of the base currency.
+        expected: By a model; None without one.
     """
     year, quarter = metrics.windows["365d"], metrics.windows["90d"]
     net = year["net_revenue"]
@@ -83,7 +99,7 @@ def weigh(metrics: Metrics, ranks: Column, stages: Column, rules: WorthRules, *,
     contribution = np.minimum(ranks, high)
     loss = (year["orders_with_cost"] > 0) & (year["gross_profit"] < 0)
     contribution = np.minimum(contribution + loss.astype(np.int64), high)
-    potential = _potential(metrics, net, stages, rules, unit)
+    potential = _potential(metrics, net, stages, rules, unit=unit, expected=expected)
     return Worth(
         contribution=contribution,
         potential=potential,
@@ -93,7 +109,9 @@ def weigh(metrics: Metrics, ranks: Column, stages: Column, rules: WorthRules, *,
     )
 
 
-def _potential(metrics: Metrics, net: Column, stages: Column, rules: WorthRules, unit: int) -> Column:
+def _potential(
+    metrics: Metrics, net: Column, stages: Column, rules: WorthRules, *, unit: int, expected: Expected | None
+) -> Column:
     first, last, order_days = _order_days(metrics)
     known = (order_days >= rules.order_days_needed) & (net > 0)
     # expected : usual = 365 * gaps : span * order days; the money of both is the same net revenue.
@@ -101,6 +119,11 @@ def _potential(metrics: Metrics, net: Column, stages: Column, rules: WorthRules,
     below = np.maximum(last - first, 1) * np.maximum(order_days, 1)
     at_risk = stages == STAGES.index(Lifecycle.AT_RISK)
     gone = (stages == STAGES.index(Lifecycle.DORMANT)) | (stages == STAGES.index(Lifecycle.LOST))
+    if expected is not None:
+        # Money against money, beyond 64 bits; the model knows of risk and silence by itself.
+        above = np.where(expected.known, _YEAR * expected.minor_units.astype(object), above)
+        below = np.where(expected.known & (net > 0), expected.days * net.astype(object), below)
+        at_risk, gone = at_risk & ~expected.known, gone & ~expected.known
     share = rules.at_risk_share
     rising = np.where(
         at_risk, _at_least(above, below, rules.rising_from / share), _at_least(above, below, rules.rising_from)
@@ -112,8 +135,8 @@ def _potential(metrics: Metrics, net: Column, stages: Column, rules: WorthRules,
     potential[known & (gone | ~steady)] = LEVELS.index("low")
     for row in np.flatnonzero(known & rising & ~gone):
         weight = share if at_risk[row] else Fraction(1)
-        expected = Fraction(int(net[row]) * _QUARTER * int(above[row]), _YEAR * int(below[row])) * weight
-        if expected >= rules.rising_from_amount * unit:
+        promised = Fraction(int(net[row]) * _QUARTER * int(above[row]), _YEAR * int(below[row])) * weight
+        if promised >= rules.rising_from_amount * unit:
             potential[row] = LEVELS.index("high")
     return potential
 

@@ -95,11 +95,11 @@ def test_what_a_customer_is_ranked_by(bucket, basis, value):
     assert ranked_value(roll(BucketTable.of({A: [(DAY, bucket)]}), DAY), basis, 0) == value
 
 
-def test_only_tier_segment_and_level_are_announced():
+def test_only_tier_segment_level_and_warning_are_announced():
     before = assessed(DAY, tier=Tier.A)
     same = structs.replace(before, value=5, lifecycle=before.lifecycle, updated_at=NOW + timedelta(1))
     assert announce({A: before}, [same]) == []
-    for change in ({"tier": Tier.B}, {"segment": "core"}, {"service_level": "stable"}):
+    for change in ({"tier": Tier.B}, {"segment": "core"}, {"service_level": "stable"}, {"churn_warning": True}):
         after = structs.replace(before, **change)
         (announced,) = announce({A: before}, [after])
         assert (announced.before, announced.after) == (before, after)
@@ -112,8 +112,8 @@ def test_an_announcement_says_both_sides_reasons_and_versions():
     assert change.payload() == {
         "customer_id": "A",
         "as_of": "2026-03-02",
-        "before": {"value_tier": "C", "segment": "newcomer", "service_level": "standard"},
-        "after": {"value_tier": "A", "segment": "strategic", "service_level": "vip"},
+        "before": {"value_tier": "C", "segment": "newcomer", "service_level": "standard", "churn_warning": False},
+        "after": {"value_tier": "A", "segment": "strategic", "service_level": "vip", "churn_warning": False},
         "reasons": ["tier A", "tier A"],
         "versions": {"policy": 3, "model": None},
     }

@@ -2,7 +2,8 @@
 
 Laws: at most one keeper holds the lock, and losing it twice does no harm: sweeping and settling are
 transactions that leave the data right whoever runs them. It sweeps in small batches, so that live
-work is never held up for long; between two of them it drops raw events that have grown too old.
+work is never held up for long, and settles between them, since a model has everyone looked at anew each day; once
+nothing is due it drops raw events that have grown too old.
 """
 
 import asyncio
@@ -71,11 +72,12 @@ class Keeper:
     async def _keep(self) -> None:
         swept = await self._ledger.sweep(now=self._now(), limit=_SWEEP_CUSTOMERS)
         self._metrics.swept.inc(swept)
-        if swept == _SWEEP_CUSTOMERS:
-            return
+        # Between two batches as well: it waits by itself for those whose tier depends on it, and for no others.
         if await self._ledger.settle_tiers(now=self._now()):
             self._metrics.settlings.inc()
             telemetry.say("tiers.settled")
+        if swept == _SWEEP_CUSTOMERS:
+            return
         await self._drop_expired()
         await pause(_PAUSE_SECONDS, unless=self._stop)
 

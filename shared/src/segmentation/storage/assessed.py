@@ -17,12 +17,14 @@ from segmentation.buckets import DayBucket
 from segmentation.fields import CustomerId
 from segmentation.metrics import DECISION_COLUMNS, BucketTable
 from segmentation.overrides import ByHand, Override
-from segmentation.policy import Policy, Reason
+from segmentation.policy import Reason
+from segmentation.risk import Outlook
 from segmentation.segments import Lifecycle
 from segmentation.storage import history, tables
 from segmentation.storage.bulk import insert_rows, update_all
 from segmentation.storage.circumstances import load_descriptions, load_order_traits
 from segmentation.storage.counted import bucket_from_row
+from segmentation.storage.foundation import Deciders
 from segmentation.tiering import Tier, TierHistory
 from segmentation.traits import OrderTraits, TraitChange
 
@@ -113,7 +115,7 @@ async def assess_customers(
     customer_ids: Iterable[CustomerId],
     *,
     as_of: date,
-    policy: Policy,
+    by: Deciders,
     now: datetime,
     computed: Mapping[CustomerId, Tier] | None = None,
     by_hand: ByHand | None = None,
@@ -128,7 +130,7 @@ async def assess_customers(
         connection: With the customers locked.
         customer_ids: Whom.
         as_of: The day.
-        policy: In force.
+        by: In force.
         now: The machine's clock.
         computed: Tiers newly computed.
         by_hand: Overrides newly set or ended.
@@ -147,12 +149,14 @@ async def assess_customers(
     snapshots = assessment.assess(
         metrics.roll(table, as_of),
         previous,
-        policy,
+        by.policy,
         now=now,
         computed=computed,
         by_hand=by_hand,
         described=await load_descriptions(connection, ordered),
         ordered=traits,
+        outlooks=by.look_ahead(table, as_of),
+        model_version=by.model_version,
     )
     await insert_rows(
         connection,
@@ -217,6 +221,12 @@ def snapshot_from_row(row: Any) -> Snapshot:  # noqa: ANN401 - a row of snapshot
         facets=_facets_from_row(row) if row.grade is not None else Facets(),
         additions=tuple((code, tuple(Reason(*each) for each in reasons)) for code, reasons in row.additions or ()),
         order_traits=None if row.order_traits is None else _ORDER_TRAITS.decode(row.order_traits),
+        model_version=row.model_version,
+        outlook=None
+        if row.churn_probability is None
+        else Outlook(row.churn_probability, row.behaviour, row.confidence),
+        expected_value=None if row.expected_value is None else int(row.expected_value),
+        churn_warning=row.lifecycle == Lifecycle.AT_RISK if row.churn_warning is None else row.churn_warning,
     )
 
 
@@ -236,7 +246,7 @@ def _facets_from_row(row: Any) -> Facets:  # noqa: ANN401 - a row of snapshots
 
 
 def _snapshot_row(snapshot: Snapshot) -> tuple[Any, ...]:
-    history, facets = snapshot.history, snapshot.facets
+    history, facets, outlook = snapshot.history, snapshot.facets, snapshot.outlook
     return (
         snapshot.customer_id,
         snapshot.as_of,
@@ -269,4 +279,12 @@ def _snapshot_row(snapshot: Snapshot) -> tuple[Any, ...]:
         facets.known,
         _json(snapshot.additions) if snapshot.additions else None,
         None if snapshot.order_traits is None else _json(snapshot.order_traits),
+        snapshot.model_version,
+        *(
+            (None, None, None)
+            if outlook is None
+            else (outlook.churn_probability, outlook.behaviour, outlook.confidence)
+        ),
+        snapshot.expected_value,
+        snapshot.churn_warning,
     )

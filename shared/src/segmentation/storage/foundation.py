@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Final, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -11,8 +12,10 @@ from segmentation import policy as policies
 from segmentation import scoring
 from segmentation.errors import ModelInvalid, NotReady, SettingInvalid, StartRefused
 from segmentation.ledger import House
+from segmentation.metrics import BucketTable
 from segmentation.money import MINOR_UNITS, Rate, Rates
 from segmentation.policy import Policy
+from segmentation.risk import Outlooks, look_ahead
 from segmentation.scoring import Model
 from segmentation.storage import tables
 from segmentation.storage.bulk import insert_rows
@@ -21,6 +24,8 @@ from segmentation.storage.suppression import settle_key
 
 _SETTING_OF = {"clock": "CLOCK", "base_currency": "BASE_CURRENCY", "time_zone": "BUSINESS_TIMEZONE"}
 
+_MODELS_AT_HAND: Final = 3
+"""The one in force, and those that the past is told by."""
 _AUTHOR = "POLICY_FILE"
 """Of what a worker brings."""
 
@@ -192,13 +197,26 @@ async def add_rates(engine: AsyncEngine, rates: Sequence[Rate]) -> None:
         await connection.execute(_RATES_CHANGED)
 
 
+class Deciders(NamedTuple):
+    """What decides over customers."""
+
+    policy: Policy
+    model: Model | None
+    """None also for one that cannot be used here."""
+    model_version: int
+
+    def look_ahead(self, table: BucketTable, as_of: date) -> Outlooks | None:
+        """What the model says of some customers."""
+        return look_ahead(self.model, table, as_of, decimals=self.policy.decimals)
+
+
 class Library:
     """Policies, models and rates by version, each read once."""
 
     def __init__(self, base_currency: str) -> None:
         self._base_currency = base_currency
         self._policies: dict[int, Policy] = {}
-        self._model: tuple[int, Model | None] = (0, None)
+        self._models: dict[int, Model | None] = {}
         self._rates: tuple[int, Rates] | None = None
 
     async def policy(self, connection: AsyncConnection, version: int) -> Policy:
@@ -217,10 +235,22 @@ class Library:
         the rules decide until a new one is trained. So whatever is kept for having been scored is marked with the
         version in force, not with that of what this returns.
         """
-        if self._model[0] != version:
+        if not version:
+            return None
+        if version not in self._models:
             document = await connection.scalar(_MODEL_DOCUMENT, {"version": version})
-            self._model = (version, None if document is None else self._readable(document, version))
-        return self._model[1]
+            model = None if document is None else self._readable(document, version)
+            while len(self._models) >= _MODELS_AT_HAND:
+                del self._models[next(iter(self._models))]
+            self._models[version] = model
+        # The one used last goes last.
+        model = self._models[version] = self._models.pop(version)
+        return model
+
+    async def deciders(self, connection: AsyncConnection, policy_version: int, model_version: int) -> Deciders:
+        """Policy and model of these versions."""
+        policy = await self.policy(connection, policy_version)
+        return Deciders(policy, await self.model(connection, model_version), model_version)
 
     def _readable(self, document: str, version: int) -> Model | None:
         try:

@@ -186,12 +186,12 @@ class PostgresLedger:
         # 6
         changes = 0
         if as_of is not None:
-            policy = await self._library.policy(connection, state.policy_version)
+            by = await self._library.deciders(connection, state.policy_version, state.model_version)
             changes = await assess_customers(
                 connection,
                 touched.customers,
                 as_of=as_of,
-                policy=policy,
+                by=by,
                 now=now,
                 changes=traits.changes(counted.orders_before, counted.orders),
                 first_heard=first_heard.keys(),

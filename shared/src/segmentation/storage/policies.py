@@ -32,6 +32,7 @@ from segmentation.storage.foundation import (
     LOCK_HOUSE,
     NOTE_ACTIVATION,
     WAITING,
+    Deciders,
     Library,
     load_state,
 )
@@ -161,6 +162,8 @@ class PostgresPolicies:
         async with transaction(self._engine, isolation="REPEATABLE READ") as connection:
             state = await load_state(connection)
             current = await self._library.policy(connection, state.policy_version)
+            model = await self._library.model(connection, state.model_version)
+            by = Deciders(candidate, model, state.model_version)
             as_of = self._as_of(state.as_of, now)
             roster = await load_roster(connection)
             everyone = len(roster)
@@ -184,7 +187,7 @@ class PostgresPolicies:
                         _Side(current, dict(zip(ids, (TIERS[standing.tiers[row]] for row in rows), strict=True))),
                         _Side(candidate, dict(zip(ids, (TIERS[would_be.tiers[row]] for row in rows), strict=True))),
                     )
-                    await _look_at(connection, ids, sides, as_of=as_of, tally=tally, now=now)
+                    await _look_at(connection, ids, sides, by, as_of=as_of, tally=tally, now=now)
         return tally.told(
             as_of=as_of,
             policy_version=state.policy_version,
@@ -235,6 +238,7 @@ async def _look_at(
     connection: AsyncConnection,
     customer_ids: Sequence[CustomerId],
     sides: tuple[_Side, _Side],
+    by: Deciders,
     *,
     as_of: date,
     tally: Tally,
@@ -245,29 +249,35 @@ async def _look_at(
     snapshots = await load_snapshots(connection, customer_ids)
     described = await load_descriptions(connection, customer_ids)
     ordered = await load_order_traits(connection, customer_ids, snapshots)
-    rolled = metrics.roll(await load_decision_columns(connection, customer_ids), as_of)
+    table = await load_decision_columns(connection, customer_ids)
 
     def stands(snapshot: Snapshot) -> bool:
-        return (
-            snapshot.as_of <= as_of < snapshot.due_on
-            and snapshot.policy_version == current.policy.version
-            and snapshot.history.computed is current.tiers[snapshot.customer_id]
+        return snapshot.history.computed is current.tiers[snapshot.customer_id] and not snapshot.overtaken(
+            as_of, current.policy.version, by.model_version
         )
 
-    def assessed(side: _Side) -> list[Snapshot]:
-        return assessment.assess(
-            rolled, snapshots, side.policy, now=now, computed=side.tiers, described=described, ordered=ordered
-        )
+    def look() -> None:
+        rolled = metrics.roll(table, as_of)
+        outlooks = by.look_ahead(table, as_of)
 
-    def both() -> tuple[dict[CustomerId, Snapshot], list[Snapshot]]:
+        def assessed(side: _Side) -> list[Snapshot]:
+            return assessment.assess(
+                *(rolled, snapshots, side.policy),
+                now=now,
+                computed=side.tiers,
+                described=described,
+                ordered=ordered,
+                outlooks=outlooks,
+                model_version=by.model_version,
+            )
+
         before = snapshots
         if not all(map(stands, snapshots.values())):
             before = {each.customer_id: each for each in assessed(current)}
-        return before, assessed(candidate)
+        tally.count(rolled, before, assessed(candidate))
 
     # In a thread: whoever asks for a segment meanwhile is to be answered.
-    before, after = await asyncio.to_thread(both)
-    tally.count(rolled, before, after)
+    await asyncio.to_thread(look)
 
 
 async def _find(connection: AsyncConnection, version: int) -> PolicyVersion | None:

@@ -31,6 +31,9 @@ from segmentation.ledger import (
 )
 from segmentation.metrics import Metrics
 from segmentation.outcomes import Outcome, Partition
+from segmentation.policy import Policy
+from segmentation.risk import look_ahead
+from segmentation.scoring import Model
 from segmentation.storage import history
 from segmentation.storage.assessed import load_buckets, load_decision_columns, load_snapshots
 from segmentation.storage.budgets import halt_from_row
@@ -50,7 +53,7 @@ TIERS_LAG = timedelta(seconds=1)
 """How far tiers may be behind the events applied before an answer is called stale."""
 
 _MOMENT = text("""
-    SELECT house.as_of, house.policy_version, house.events_known_since, house.customers_erased,
+    SELECT house.as_of, house.policy_version, house.model_version, house.events_known_since, house.customers_erased,
            (SELECT as_of FROM tier_state) AS tiers_as_of,
            (SELECT min(unsettled_since) FROM partitions) AS unsettled_since,
            clock_timestamp() AS asked_at
@@ -160,51 +163,64 @@ class PostgresReader:
         """The answers that stored snapshots of that moment amount to; those that have come due are assessed anew."""
         snapshots = dict(snapshots)
         as_of = self._as_of(moment, now)
-        policy = await self._library.policy(connection, moment.policy_version)
+        by = await self._library.deciders(connection, moment.policy_version, moment.model_version)
         if as_of is None:
-            return Answers(None, {}, policy)
+            return Answers(None, {}, by.policy)
         due = [
             customer_id
             for customer_id, snapshot in snapshots.items()
-            if snapshot.due_on <= as_of
-            or snapshot.as_of > as_of  # the machine's clock was put back
-            or snapshot.policy_version != policy.version
+            if snapshot.overtaken(as_of, by.policy.version, by.model_version)
             or snapshot.order_traits is None  # assessed before anything but figures decided
         ]
         if due:
-            rolled = metrics.roll(await load_decision_columns(connection, due), as_of)
+            table = await load_decision_columns(connection, due)
             # As the sweep will find them; a reader stores nothing.
             again_assessed = assessment.assess(
-                rolled,
+                metrics.roll(table, as_of),
                 snapshots,
-                policy,
+                by.policy,
                 now=now,
                 described=await load_descriptions(connection, due),
                 ordered=await load_order_traits(connection, due, snapshots),
+                outlooks=by.look_ahead(table, as_of),
+                model_version=by.model_version,
             )
             for again in again_assessed:
                 # Stored when it was, so that asking again gives the same answer.
                 stored_at = snapshots[again.customer_id].updated_at
                 snapshots[again.customer_id] = replace(again, updated_at=stored_at)
-        policies = {
-            version: await self._library.policy(connection, version)
-            for version in {snapshot.policy_version for snapshot in snapshots.values()}
-        }
+        policies, models = await self._deciders(connection, snapshots.values())
         behind = moment.unsettled_since is not None and moment.asked_at - moment.unsettled_since > TIERS_LAG
         stale = behind or moment.tiers_as_of is None or moment.tiers_as_of < as_of
         known = {
-            customer_id: Answer(as_of, snapshot, policies[snapshot.policy_version], stale)
+            customer_id: Answer(
+                as_of, snapshot, policies[snapshot.policy_version], stale, models[snapshot.model_version]
+            )
             for customer_id, snapshot in snapshots.items()
         }
-        return Answers(as_of, known, policy)
+        return Answers(as_of, known, by.policy)
+
+    async def _deciders(
+        self, connection: AsyncConnection, snapshots: Iterable[Snapshot]
+    ) -> tuple[dict[int, Policy], dict[int, Model | None]]:
+        """The policies and models that decided snapshots, by version."""
+        policies: dict[int, Policy] = {}
+        models: dict[int, Model | None] = {}
+        for snapshot in snapshots:
+            if snapshot.policy_version not in policies:
+                policies[snapshot.policy_version] = await self._library.policy(connection, snapshot.policy_version)
+            if snapshot.model_version not in models:
+                models[snapshot.model_version] = await self._library.model(connection, snapshot.model_version)
+        return policies, models
 
     async def recorded(self, customer_id: CustomerId, day: date) -> Answer | None:
         async with self._reading() as connection:
             snapshot = await history.last_up_to(connection, customer_id, day)
             if snapshot is None:
                 return None
-            policy = await self._library.policy(connection, snapshot.policy_version)
-            return Answer(day, snapshot, policy, stale=False)
+            policies, models = await self._deciders(connection, [snapshot])
+            policy, model = policies[snapshot.policy_version], models[snapshot.model_version]
+            return Answer(day, snapshot, policy, stale=False, model=model)
 
     async def history(
         self, customer_id: CustomerId, *, before: int | None, limit: int, now: datetime
@@ -214,10 +230,9 @@ class PostgresReader:
             if as_of is None or not await connection.scalar(_IS_KNOWN, {"customer_id": customer_id}):
                 return None
             rows = await history.page(connection, customer_id, before=before, limit=limit + 1)
-            versions = {entry.after.policy_version for _, entry, _ in rows}
-            policies = {version: await self._library.policy(connection, version) for version in versions}
+            policies, models = await self._deciders(connection, [entry.after for _, entry, _ in rows])
         entries, next_before = chronicle.paired(rows, limit)
-        return History(as_of, entries, policies, next_before)
+        return History(as_of, entries, policies, models, next_before)
 
     async def evidence(self, customer_id: CustomerId, *, now: datetime) -> Evidence | None:
         async with self._reading() as connection:
@@ -225,13 +240,15 @@ class PostgresReader:
             answer = answers.known.get(customer_id)
             if answer is None:
                 return None
-            rolled = metrics.roll(await load_decision_columns(connection, [customer_id]), answer.as_of)
+            table = await load_decision_columns(connection, [customer_id])
+            outlooks = look_ahead(answer.model, table, answer.as_of, decimals=answer.policy.decimals)
             described = await load_descriptions(connection, [customer_id])
             row = (await connection.execute(_TIERS)).one_or_none()
-        cutoffs = _cutoffs(row.overview) if row is not None else {}
-        last = {tier: standing and Standing(*standing) for tier, standing in cutoffs.items()}
+        published = _cutoffs(row.overview) if row is not None else {}
+        last = {tier: standing and Standing(*standing) for tier, standing in published.items()}
         description = described.get(customer_id, NO_DESCRIPTION)
-        return Evidence(answer, rolled, CutOffs(last.get(Tier.A), last.get(Tier.B)), description)
+        rolled, cutoffs = metrics.roll(table, answer.as_of), CutOffs(last.get(Tier.A), last.get(Tier.B))
+        return Evidence(answer, rolled, cutoffs, description, outlooks)
 
     async def figures(self, customer_id: CustomerId, *, now: datetime) -> tuple[date, Metrics] | None:
         async with self._reading() as connection:
@@ -283,6 +300,7 @@ class PostgresReader:
             tiers_current=covered or applied == 0,
             last_applied_at=max((row.last_applied_at for row in rows if row.last_applied_at), default=None),
             events_known_since=moment.events_known_since,
+            model_version=moment.model_version,
         )
 
     async def dead_letters(self, *, reason: str | None, before_id: int | None, limit: int) -> Sequence[DeadLetter]:

@@ -191,10 +191,10 @@ class Recount:
             state = await load_state(connection)
             as_of = self._calendar.business_day(instant_of(now)) if self._house.clock == "system" else state.as_of
             if as_of is not None:
-                policy = await self._library.policy(connection, state.policy_version)
+                by = await self._library.deciders(connection, state.policy_version, state.model_version)
                 # What stands of their orders is no longer to be built upon.
                 await connection.execute(_FIND_OUT_AGAIN, {"customer_ids": list(found.touched)})
-                await assess_customers(connection, found.touched - unknown, as_of=as_of, policy=policy, now=now)
+                await assess_customers(connection, found.touched - unknown, as_of=as_of, by=by, now=now)
             await tiers.mark_unsettled(connection)
             return found.differences
 
@@ -231,7 +231,7 @@ class Recount:
     async def _assess_again(
         self, connection: AsyncConnection, stored: _Kept, recounted: _Kept
     ) -> list[tuple[Snapshot, Snapshot]]:
-        """Each stored assessment, and what all recounted makes of its customer on its own day and policy."""
+        """Each stored assessment, and what all recounted makes of its customer on its own day, policy and model."""
         buckets: dict[CustomerId, list[tuple[date, DayBucket]]] = {}
         # A bucket that counts nothing any more still says when something may change; both ways are right.
         empty = {place: DayBucket() for place, bucket in stored.buckets.items() if not any(bucket)}
@@ -240,21 +240,24 @@ class Recount:
         orders: dict[CustomerId, list[OrderState]] = {customer_id: [] for customer_id in recounted.profiles}
         for key, state in recounted.orders.items():
             orders[key.customer_id].append(state)
-        moments: dict[tuple[date, int], list[CustomerId]] = {}
+        moments: dict[tuple[date, int, int], list[CustomerId]] = {}
         for customer_id in recounted.profiles.keys() & stored.snapshots.keys():
             standing = stored.snapshots[customer_id]
-            moments.setdefault((standing.as_of, standing.policy_version), []).append(customer_id)
+            moment = standing.as_of, standing.policy_version, standing.model_version
+            moments.setdefault(moment, []).append(customer_id)
         pairs: list[tuple[Snapshot, Snapshot]] = []
-        for (as_of, version), customer_ids in moments.items():
-            policy = await self._library.policy(connection, version)
+        for (as_of, policy_version, model_version), customer_ids in moments.items():
+            by = await self._library.deciders(connection, policy_version, model_version)
             table = BucketTable.of({each: buckets.get(each, []) for each in customer_ids})
             again = assessment.assess(
                 metrics.roll(table, as_of),
                 stored.snapshots,
-                policy,
+                by.policy,
                 now=_WHENEVER,
                 described={each: traits.describe(recounted.profiles[each]) for each in customer_ids},
                 ordered={each: traits.of_orders(orders[each]) for each in customer_ids},
+                outlooks=by.look_ahead(table, as_of),
+                model_version=model_version,
             )
             pairs += [(stored.snapshots[each.customer_id], each) for each in again]
         return sorted(pairs, key=lambda pair: pair[0].customer_id)

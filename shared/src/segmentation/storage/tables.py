@@ -7,9 +7,11 @@ limit. Customer ids sort by bytes (collation C).
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Date,
     DateTime,
+    Double,
     Float,
     ForeignKey,
     Index,
@@ -294,8 +296,15 @@ snapshots = Table(
     Column("known", SmallInteger, nullable=False, server_default="0", comment="facts known about the customer"),
     Column("additions", JSONB, comment="[code, reasons] of what is added to the service level; null for nothing"),
     Column("order_traits", Text, comment="what counting orders say, JSON; null: has to be found out"),
+    Column("model_version", Integer, nullable=False, server_default="0", comment="in force then; 0 for none"),
+    Column("churn_probability", Double, comment="this and the three after it: null where no model knows it"),
+    Column("behaviour", Text, comment="code of the segment that the model puts it in"),
+    Column("confidence", Double, comment="of the behaviour"),
+    Column("expected_value", Numeric, comment="what the model expects of its horizon, in base minor units"),
+    Column("churn_warning", Boolean, comment="null: from before there were any; the lifecycle says it"),
     Index(None, "due_on"),
-    Index(None, "policy_version"),
+    Index(None, "policy_version", "model_version"),
+    Index("snapshots_scored_idx", "as_of", postgresql_where=text("churn_probability IS NOT NULL")),
     postgresql_with={"fillfactor": "70"},
 )
 

@@ -33,6 +33,17 @@ _PARETO_STEPS = 20
 _IS_DUE = "(due_on <= :as_of OR policy_version < :policy_version OR policy_version > :policy_version)"
 _DUE = text(f"SELECT customer_id FROM snapshots WHERE {_IS_DUE} LIMIT :limit")  # noqa: S608 - a constant of our own
 _STANDS = text("SELECT customer_id FROM snapshots WHERE customer_id = ANY(CAST(:customer_ids AS text[]))")
+_TO_SCORE = text("""
+    -- Whom another model has looked at, and whom this one has on an earlier day. No ranking waits for them.
+    (SELECT customer_id FROM snapshots
+     WHERE policy_version = :policy_version AND model_version < :model_version LIMIT :limit)
+    UNION
+    (SELECT customer_id FROM snapshots
+     WHERE policy_version = :policy_version AND model_version > :model_version LIMIT :limit)
+    UNION
+    (SELECT customer_id FROM snapshots WHERE churn_probability IS NOT NULL AND as_of < :as_of LIMIT :limit)
+    LIMIT :limit
+""")
 _STANDING = text(f"""
     -- All of one moment: what everyone is worth, how much of the stream that covers, what was settled last.
     SELECT (SELECT coalesce(sum(applied), 0)::bigint FROM partitions) AS covered,
@@ -95,7 +106,11 @@ class _Overtaken(Exception):
 
 
 async def sweep(engine: AsyncEngine, library: Library, today: date | None, *, now: datetime, limit: int) -> int:
-    """Assesses customers whose snapshot has come due; before that, puts a policy in force whose day has come."""
+    """Assesses customers whose snapshot has come due; before that, puts a policy in force whose day has come.
+
+    Those come first whose tier may depend on it. With a model in force everyone with an order is due each day, and
+    everyone at all when another model is put in force; since no tier depends on that, settling does not wait for it.
+    """
     await activate_due(engine, today)
     async with transaction(engine) as connection:
         state = await load_state(connection)
@@ -103,15 +118,21 @@ async def sweep(engine: AsyncEngine, library: Library, today: date | None, *, no
         if as_of is None:
             return 0
         asked = {"as_of": as_of, "policy_version": state.policy_version, "limit": limit}
-        due = (await connection.scalars(_DUE, asked)).all() or await _ahead(connection, as_of, limit)
+        to_score = asked | {"model_version": state.model_version}
+        due = (
+            (await connection.scalars(_DUE, asked)).all()
+            or await _ahead(connection, as_of, limit)
+            or (await connection.scalars(_TO_SCORE, to_score)).all()
+        )
         if due:
             held = await lock_customers(connection, due)
             if gone := set(due) - held:  # erased meanwhile, but for a snapshot that nobody is known to
                 held |= set(await connection.scalars(_STANDS, {"customer_ids": list(gone)}))
             # Read again after the locks: somebody else may have moved the event clock, and these customers with it.
             state = await load_state(connection)
-            policy = await library.policy(connection, state.policy_version)
-            await assess_customers(connection, held, as_of=today or state.as_of or as_of, policy=policy, now=now)
+            as_of = today or state.as_of or as_of
+            by = await library.deciders(connection, state.policy_version, state.model_version)
+            await assess_customers(connection, held, as_of=as_of, by=by, now=now)
         return len(due)
 
 
@@ -287,8 +308,8 @@ async def _move_crossers(
             state = await load_state(connection)
             as_of = today or state.as_of
             if as_of is not None:
-                policy = await library.policy(connection, state.policy_version)
-                await assess_customers(connection, computed, as_of=as_of, policy=policy, now=now, computed=computed)
+                by = await library.deciders(connection, state.policy_version, state.model_version)
+                await assess_customers(connection, computed, as_of=as_of, by=by, now=now, computed=computed)
         roster.move(some)
 
 
