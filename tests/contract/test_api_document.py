@@ -33,6 +33,7 @@ from segmentation.storage.directory import PostgresDirectory
 from segmentation.storage.engine import create_engine
 from segmentation.storage.erasing import PostgresPrivacy
 from segmentation.storage.ledger import PostgresLedger
+from segmentation.storage.models import PostgresModels
 from segmentation.storage.overriding import PostgresOverrides
 from segmentation.storage.policies import PostgresPolicies
 from segmentation.storage.reader import PostgresReader
@@ -60,8 +61,8 @@ def served() -> dict[str, Any]:
     directory = PostgresDirectory(nowhere, house)
     overrides, policies = PostgresOverrides(nowhere, house), PostgresPolicies(nowhere, house)
     now, audit = datetime(2026, 11, 22, tzinfo=UTC), PostgresAudit(nowhere)
-    privacy = PostgresPrivacy(nowhere, house)
-    context = Context(reader, quarantine, overrides, house, lambda: now, policies, audit, directory, privacy)
+    privacy, models = PostgresPrivacy(nowhere, house), PostgresModels(nowhere, house)
+    context = Context(reader, quarantine, overrides, house, lambda: now, policies, models, audit, directory, privacy)
     document: dict[str, Any] = create_app(context).openapi()
     return document
 
@@ -220,6 +221,8 @@ def test_every_error_is_documented_as_a_problem(operation: dict[str, Any]) -> No
         ("PUT /policies/{version}", {"200", "404", "409", "413", "422", "503"}),
         ("POST /policies/{version}/activate", {"200", "404", "413", "422", "503"}),
         ("DELETE /policies/{version}/activate", {"200", "404", "503"}),
+        ("GET /models", {"200", "503"}),
+        ("GET /models/{version}", {"200", "404", "503"}),
         ("POST /policies/dry-run", {"200", "404", "413", "422", "429", "503"}),
         ("GET /ingest/status", {"200", "503"}),
         ("GET /ingest/totals", {"200", "422", "503"}),
@@ -370,6 +373,8 @@ QUESTIONS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
     "GET /segments": [("/segments", {}), ("/segments?by=region&by=industry&parts=1", {}), ("/segments?by=size", {})],
     "GET /regions": [("/regions", {}), ("/regions?limit=1", {}), ("/regions?limit=0", {}), ("/regions?cursor=1", {})],
     "GET /tiers": [("/tiers", {})],
+    "GET /models": [("/models", {})],
+    "GET /models/{version}": [("/models/1", {}), ("/models/9", {}), ("/models/abc", {})],
     "GET /policies": [("/policies", {})],
     "GET /policies/{version}": [("/policies/1", {}), ("/policies/9", {}), ("/policies/abc", {})],
     "PUT /policies/{version}": [

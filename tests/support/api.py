@@ -32,6 +32,7 @@ from segmentation.storage.engine import create_engine, transaction
 from segmentation.storage.erasing import PostgresPrivacy
 from segmentation.storage.foundation import open_house
 from segmentation.storage.ledger import PostgresLedger
+from segmentation.storage.models import PostgresModels
 from segmentation.storage.overriding import PostgresOverrides
 from segmentation.storage.policies import PostgresPolicies
 from segmentation.storage.reader import PostgresReader
@@ -124,6 +125,7 @@ def client_of(
             house,
             now,
             PostgresPolicies(engine, house),
+            PostgresModels(engine, house),
             PostgresAudit(engine),
             PostgresDirectory(engine, house),
             PostgresPrivacy(engine, house),

@@ -15,7 +15,7 @@ from segment_api.documenting import complete_document, serve_asyncapi, serve_doc
 from segment_api.guarding import Guard, require_scope
 from segment_api.limits import LimitBody, LimitHead
 from segment_api.observing import Observe
-from segment_api.routes import audit, customers, dispatch, dossiers, health, ingest, listing, policies, privacy, tiers
+from segment_api.routes import audit, customers, dispatch, dossiers, health, ingest, listing, models, policies, privacy, tiers
 from segment_api.telemetry import CountRequests, Metrics
 
 _DESCRIPTION = """
@@ -49,6 +49,7 @@ _TAGS = [
     {"name": "privacy", "description": "What customers can ask of their data."},
     {"name": "tiers", "description": "The ranking of everyone."},
     {"name": "policies", "description": "What decides: versions, activation, trying out."},
+    {"name": "models", "description": "What foretells: versions and their cards."},
     {"name": "ingestion", "description": "What becomes of messages."},
     {"name": "access", "description": "Who changed what."},
     {"name": "health", "description": "Is the service alive and ready."},
@@ -94,7 +95,7 @@ def create_app(context: Context, door: Door | None = None) -> FastAPI:
     app.state.context = context
     app.state.metrics = Metrics()
     problems.install(app)
-    for part in (customers, dispatch, dossiers, listing, privacy, tiers, policies, ingest, audit, health):
+    for part in (customers, dispatch, dossiers, listing, privacy, tiers, policies, models, ingest, audit, health):
         app.include_router(part.router)
     # The last one added is the first that a request meets.
     app.add_middleware(LimitBody)

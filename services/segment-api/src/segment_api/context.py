@@ -15,7 +15,7 @@ from segmentation.erasure import Privacy
 from segmentation.ledger import House, Quarantine
 from segmentation.listing import Directory
 from segmentation.money import MINOR_UNITS
-from segmentation.versions import Policies
+from segmentation.versions import Models, Policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Context:
     house: House
     now: Callable[[], datetime]
     policies: Policies
+    models: Models
     audit: AuditTrail
     directory: Directory
     privacy: Privacy

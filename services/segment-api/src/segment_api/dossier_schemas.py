@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation
 
+from segment_api.model_schemas import BEHAVIOUR_EXAMPLE, RISK_EXAMPLE, BehaviourExplanation, RiskExplanation
 from segment_api.schemas import AsOf, Moment, NamedPart, OverridePart, Text, VersionsPart
 from segmentation.overrides import LONGEST_AUTHOR, LONGEST_REASON, MOST_AT_ONCE
 from segmentation.tiering import Tier
@@ -131,6 +132,7 @@ class StandingPart(BaseModel):
     lifecycle: NamedPart
     segment: NamedPart
     service_level: NamedPart
+    churn_warning: bool = Field(description="Whether there was a churn warning.")
 
 
 class HistoryEntryPart(BaseModel):
@@ -141,7 +143,7 @@ class HistoryEntryPart(BaseModel):
     kind: str = Field(description="`change`, `override_set`, `override_ended` (by hand) or `override_expired`.")
     before: StandingPart | None = Field(description="Where the customer stood; null when it was first heard of.")
     after: StandingPart
-    reasons: list[str] = Field(description="Of the segment, then of the service level, in words.")
+    reasons: list[str] = Field(description="Of the segment, of the service level, and of a churn warning, in words.")
     override: OverridePart | None = Field(description="The override that was set, that ended, or that expired.")
     author: str | None = Field(description="Who set or ended the override, if that was said.")
     reason: str | None = Field(description="Why the override was set or ended, if that was said.")
@@ -154,6 +156,7 @@ _STOOD: dict[str, Any] = {
     "lifecycle": {"code": "active", "name": "active"},
     "segment": {"code": "core", "name": "Core customer"},
     "service_level": {"code": "stable", "name": "Stable and reliable"},
+    "churn_warning": False,
 }
 _STANDS: dict[str, Any] = {
     "value_tier": "A",
@@ -161,6 +164,7 @@ _STANDS: dict[str, Any] = {
     "lifecycle": {"code": "active", "name": "active"},
     "segment": {"code": "strategic", "name": "Strategic partner"},
     "service_level": {"code": "vip", "name": "VIP"},
+    "churn_warning": False,
 }
 
 
@@ -405,9 +409,11 @@ class ExplanationAnswer(BaseModel):
                     "reasons": ["tier B"],
                     "words": ["Row 2 of the grants decides: tier B."],
                 },
+                "risk": RISK_EXAMPLE,
+                "behaviour": BEHAVIOUR_EXAMPLE,
                 "override": None,
                 "stale": False,
-                "versions": {"policy": 1, "model": None},
+                "versions": {"policy": 1, "model": 7},
             }
         }
     )
@@ -418,7 +424,14 @@ class ExplanationAnswer(BaseModel):
     lifecycle: LifecycleExplanation
     value_level: ValueExplanation
     grade: RowExplanation = Field(description="The customer grade: strategic, key or general.")
-    segment: RowExplanation
+    risk: RiskExplanation
+    behaviour: BehaviourExplanation | None = Field(
+        description="By the model: the segment that is shown. Null where no model knows the customer."
+    )
+    segment: RowExplanation = Field(
+        description="By the policy's table: what the policy goes on with, and the segment that is shown where no model "
+        "knows the customer."
+    )
     service_level: RowExplanation
     override: OverridePart | None = Field(description="What a person decided over the rules, while it counts.")
     stale: bool = Field(description="As in the answer that is explained: the cut-offs are behind.")

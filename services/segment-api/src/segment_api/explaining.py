@@ -1,10 +1,11 @@
 """Explanations and histories -> what the API answers: the numbers of the domain, and the same in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from segment_api import dossier_schemas, schemas
-from segment_api.presenting import present_override
+from segment_api.outlooks import present_behaviour, present_risk
+from segment_api.presenting import present_named_segment, present_override
 from segmentation.assessment import Snapshot
 from segmentation.chronicle import EntryKind, HistoryEntry
 from segmentation.dossiers import History
@@ -147,12 +148,14 @@ def present_explanation(
         tier=_tier(explanation.tier, override, voice),
         lifecycle=_lifecycle(explanation.lifecycle, voice),
         value_level=_value(explanation.value, voice),
+        risk=present_risk(explanation.risk, language, currency=currency, decimals=decimals),
+        behaviour=present_behaviour(explanation.risk.forecast, language),
         grade=_row(explanation.grade, _GRADES, "grade", override, voice),
         segment=_row(explanation.segment, policy.segments, "segment", override, voice),
         service_level=_row(explanation.service_level, policy.service_levels, "level", override, voice),
         override=present_override(override),
         stale=stale,
-        versions=schemas.VersionsPart(policy=explanation.policy_version, model=None),
+        versions=schemas.VersionsPart(policy=explanation.policy_version, model=explanation.model_version or None),
     )
 
 
@@ -329,12 +332,12 @@ def present_history(
     return dossier_schemas.HistoryAnswer(
         customer_id=customer_id,
         as_of=page.as_of,
-        history=[_entry(each, page.policies, language) for each in page.entries],
+        history=[_entry(each, page, language) for each in page.entries],
         next=following,
     )
 
 
-def _entry(listed: HistoryEntry, policies: Mapping[int, Policy], language: str) -> dossier_schemas.HistoryEntryPart:
+def _entry(listed: HistoryEntry, page: History, language: str) -> dossier_schemas.HistoryEntryPart:
     entry, before = listed.entry, listed.before
     after = entry.after
     concerned: Mapping[EntryKind, Override | None] = {
@@ -342,27 +345,28 @@ def _entry(listed: HistoryEntry, policies: Mapping[int, Policy], language: str) 
         EntryKind.OVERRIDE_EXPIRED: after.override,
         EntryKind.OVERRIDE_ENDED: before.override if before else None,
     }
-    reasons: Sequence[str] = [reason.text(language) for reason in after.segment_reasons + after.service_reasons]
     return dossier_schemas.HistoryEntryPart(
         as_of=after.as_of,
         recorded_at=listed.recorded_at,
         kind=entry.kind,
-        before=None if before is None else _stood(before, policies[before.policy_version], language),
-        after=_stood(after, policies[after.policy_version], language),
-        reasons=list(reasons),
+        before=None if before is None else _stood(before, page, language),
+        after=_stood(after, page, language),
+        reasons=after.reasons(language),
         override=present_override(concerned.get(entry.kind)),
         author=entry.author,
         reason=entry.reason,
-        versions=schemas.VersionsPart(policy=after.policy_version, model=None),
+        versions=schemas.VersionsPart(policy=after.policy_version, model=after.model_version or None),
     )
 
 
-def _stood(snapshot: Snapshot, policy: Policy, language: str) -> dossier_schemas.StandingPart:
-    segment, level = policy.segments[snapshot.segment], policy.service_levels[snapshot.service_level]
+def _stood(snapshot: Snapshot, page: History, language: str) -> dossier_schemas.StandingPart:
+    policy, model = page.policies[snapshot.policy_version], page.models[snapshot.model_version]
+    level = policy.service_levels[snapshot.service_level]
     return dossier_schemas.StandingPart(
         value_tier=snapshot.tier,
         computed_tier=snapshot.history.computed,
         lifecycle=schemas.NamedPart(code=snapshot.lifecycle, name=_STAGES[language][snapshot.lifecycle]),
-        segment=schemas.NamedPart(code=segment.code, name=segment.name(language)),
+        segment=present_named_segment(snapshot, policy, model, language),
         service_level=schemas.NamedPart(code=level.code, name=level.name(language)),
+        churn_warning=snapshot.churn_warning,
     )

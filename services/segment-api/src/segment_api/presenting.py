@@ -8,6 +8,7 @@ from typing import Any
 
 from segment_api import ingest_schemas, listing_schemas, policy_schemas, schemas
 from segmentation import services
+from segmentation.assessment import Snapshot
 from segmentation.dry_run import DryRun
 from segmentation.fields import CustomerId
 from segmentation.ledger import (
@@ -27,6 +28,7 @@ from segmentation.money import MINOR_UNITS, format_minor
 from segmentation.outcomes import Outcome
 from segmentation.overrides import Override, effective_tier
 from segmentation.policy import Policy, Reason
+from segmentation.scoring import Model
 from segmentation.tiering import Basis
 from segmentation.versions import Activation, PolicyState, PolicyVersion
 
@@ -44,11 +46,10 @@ def present_segment(answer: Answer, language: str) -> schemas.SegmentAnswer:
         customer_id=snapshot.customer_id,
         as_of=answer.as_of,
         segment=schemas.SegmentPart(
-            code=snapshot.segment,
-            name=policy.segments[snapshot.segment].name(language),
+            **present_named_segment(snapshot, policy, answer.model, language).model_dump(),
             since=snapshot.segment_since,
-            source="rules",
-            confidence=None,
+            source="rules" if snapshot.outlook is None else f"model:{snapshot.model_version}",
+            confidence=snapshot.outlook and snapshot.outlook.confidence,
         ),
         lifecycle=snapshot.lifecycle,
         value_tier=snapshot.tier,
@@ -60,7 +61,9 @@ def present_segment(answer: Answer, language: str) -> schemas.SegmentAnswer:
             override=present_override(snapshot.overridden),
         ),
         value_level=snapshot.facets.value_level,
-        risk=schemas.RiskPart(churn_probability=None),
+        risk=schemas.RiskPart(
+            churn_probability=snapshot.outlook and snapshot.outlook.churn_probability, warning=snapshot.churn_warning
+        ),
         recommended_service_level=present_level(
             policy,
             snapshot.service_level,
@@ -70,9 +73,19 @@ def present_segment(answer: Answer, language: str) -> schemas.SegmentAnswer:
             known=snapshot.facets.known,
         ),
         stale=answer.stale,
-        versions=schemas.VersionsPart(policy=snapshot.policy_version, model=None),
+        versions=schemas.VersionsPart(policy=snapshot.policy_version, model=snapshot.model_version or None),
         updated_at=snapshot.updated_at,
     )
+
+
+def present_named_segment(snapshot: Snapshot, policy: Policy, model: Model | None, language: str) -> schemas.NamedPart:
+    """The segment that is shown: the model's where it knows the customer, else the policy's."""
+    code = snapshot.shown_segment
+    if snapshot.outlook is None:
+        return schemas.NamedPart(code=code, name=policy.segments[code].name(language))
+    # A model that an upgrade has left unreadable has no names any more.
+    names = {} if model is None else {segment.code: segment.name(language) for segment in model.segments}
+    return schemas.NamedPart(code=code, name=names.get(code, code))
 
 
 def present_override(override: Override | None) -> schemas.OverridePart | None:

@@ -41,13 +41,15 @@ AsOf = Annotated[date, Field(description="The business day that the answer is co
 
 
 class SegmentPart(BaseModel):
-    """The behaviour segment that a customer is in."""
+    """The segment that a customer is in: by behaviour where a model knows the customer, else by the policy's table."""
 
     code: str = Field(description="Stable code.")
     name: str = Field(description="Name in the language of `Accept-Language` (en, zh).")
     since: date = Field(description="The business day since which it has been this one.")
-    source: str = Field(description="`rules`, or the model that decided.")
-    confidence: float | None = Field(description="How sure a model is; null for rules.")
+    source: str = Field(description="`rules`, or the model that decided, such as `model:7`.")
+    confidence: float | None = Field(
+        description="How sure the model is, in whole percents: 0 on the border of two segments; null for rules."
+    )
 
 
 class OverridePart(BaseModel):
@@ -76,7 +78,13 @@ class TierPart(BaseModel):
 class RiskPart(BaseModel):
     """How likely the customer is to leave."""
 
-    churn_probability: float | None = Field(description="Of a model; null while none is active.")
+    churn_probability: float | None = Field(
+        description="By the model in force, in whole percents, as of `as_of`; null where no model knows the customer."
+    )
+    warning: bool = Field(
+        description="A churn warning: the probability is as high as the policy's `[risk]` says while the customer can "
+        "still be kept; without a model, the customer is at risk by its own rhythm."
+    )
 
 
 class NamedPart(BaseModel):
@@ -138,7 +146,7 @@ class VersionsPart(BaseModel):
     """What decided."""
 
     policy: int = Field(description="Version of the policy that decided.")
-    model: int | None = Field(description="Version of the model that decided; null while none is active.")
+    model: int | None = Field(description="Version of the model in force; null while none is.")
 
 
 _VIP_EXAMPLE = {
@@ -202,17 +210,17 @@ EXAMPLE_OF_A_SEGMENT = {
         "code": "strategic",
         "name": "Strategic partner",
         "since": "2026-10-02",
-        "source": "rules",
-        "confidence": None,
+        "source": "model:7",
+        "confidence": 0.93,
     },
     "lifecycle": "active",
     "value_tier": "A",
     "tier": {"effective": "A", "computed": "A", "since": "2026-06-14", "demotion_due": None, "override": None},
     "value_level": "high",
-    "risk": {"churn_probability": None},
+    "risk": {"churn_probability": 0.08, "warning": False},
     "recommended_service_level": _VIP_EXAMPLE,
     "stale": False,
-    "versions": {"policy": 1, "model": None},
+    "versions": {"policy": 3, "model": 7},
     "updated_at": "2026-11-22T08:15:30.120Z",
 }
 

@@ -41,6 +41,8 @@ NEEDED: Final[Mapping[str, Scope | Open]] = {
     "POST /policies/{version}/activate": Scope.ADMIN,
     "DELETE /policies/{version}/activate": Scope.ADMIN,
     "POST /policies/dry-run": Scope.OPERATE,
+    "GET /models": Scope.READ,
+    "GET /models/{version}": Scope.READ,
     "GET /ingest/status": Scope.OPERATE,
     "GET /ingest/totals": Scope.OPERATE,
     "GET /ingest/full-snapshots": Scope.OPERATE,

@@ -75,6 +75,10 @@ class Metrics:
             "tierline_tiers_current", "1 while the cut-offs cover every event applied.", registry=self.registry
         )
 
+        self.model = Gauge(
+            "tierline_model_version", "The model that customers are scored by; 0 for none.", registry=self.registry
+        )
+
     def note(self, status: IngestStatus) -> None:
         """Takes over how ingestion stands."""
         self.lag.set(sum(each.lag for each in status.partitions))
@@ -83,6 +87,7 @@ class Metrics:
             self.events.labels(outcome.value).set(count)
         self.customers.set(status.customers)
         self.tiers_current.set(status.tiers_current)
+        self.model.set(status.model_version)
 
 
 def _metrics(request: Request) -> Metrics:

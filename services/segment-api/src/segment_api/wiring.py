@@ -29,6 +29,7 @@ from segmentation.storage.engine import create_engine
 from segmentation.storage.erasing import PostgresPrivacy
 from segmentation.storage.keys import PostgresKeys
 from segmentation.storage.ledger import PostgresLedger
+from segmentation.storage.models import PostgresModels
 from segmentation.storage.overriding import PostgresOverrides
 from segmentation.storage.policies import PostgresPolicies
 from segmentation.storage.reader import PostgresReader
@@ -60,6 +61,7 @@ async def serve(settings: ApiSettings) -> None:
             house=settings.house,
             now=_now,
             policies=PostgresPolicies(engine, settings.house),
+            models=PostgresModels(engine, settings.house),
             audit=PostgresAudit(engine),
             directory=PostgresDirectory(engine, settings.house),
             privacy=PostgresPrivacy(engine, settings.house),

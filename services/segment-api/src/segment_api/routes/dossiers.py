@@ -49,7 +49,14 @@ async def read_explanation(
         raise unknown(customer_id)
     answer = evidence.answer
     return explaining.present_explanation(
-        explain(evidence.metrics, answer.snapshot, answer.policy, evidence.cutoffs, evidence.description),
+        explain(
+            evidence.metrics,
+            answer.snapshot,
+            answer.policy,
+            evidence.cutoffs,
+            evidence.description,
+            outlooks=evidence.outlooks,
+        ),
         answer.policy,
         language,
         currency=context.house.base_currency,
