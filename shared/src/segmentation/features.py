@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segmentation.fields import CustomerId
-from segmentation.metrics import FAR_PAST, BucketTable
+from segmentation.metrics import FAR_FUTURE, FAR_PAST, BucketTable
 
 Numbers = npt.NDArray[np.float64]
 
@@ -106,8 +106,9 @@ def features(table: BucketTable, as_of: date, *, decimals: int) -> FeatureTable:
     customers, today = len(table.customer_ids), as_of.toordinal()
     sizes = np.diff(np.append(table.starts, len(table.days)))
     owners = np.repeat(np.arange(customers), sizes)
-    # Sums run through each customer's days in order, so that rounding is the same in any table.
-    rows = np.lexsort((table.days, owners))
+    # Sums run through each customer's days in order, so that rounding is the same in any table. They mostly come so,
+    # and a stable sort by one key is quick then.
+    rows = np.argsort((owners << FAR_FUTURE.bit_length()) | table.days, kind="stable")
     rows = rows[(table.days[rows] > FAR_PAST) & (table.days[rows] <= today)]
     buckets = _Buckets(
         customers, owners=owners[rows], ages=today - table.days[rows], table=table, rows=rows, unit=10.0**decimals
@@ -190,12 +191,16 @@ def _rhythm(ordered: _Buckets) -> dict[str, Numbers]:
     mean = _ratio(tenure - recency, number, least=1)
     squares = np.bincount(gap_owner, (gaps - mean[gap_owner]) ** 2, minlength=customers).astype(np.float64)
     knows, knows_spread = number > 0, number > 1
-    blocks = np.unique(np.stack([owners, ordered.ages // _BLOCK])[:, ordered.ages < 12 * _BLOCK], axis=1)
+    # Days are in order, so the order days of a block stand together.
+    recent = ordered.ages < 12 * _BLOCK
+    block_owners, blocks = owners[recent], ordered.ages[recent] // _BLOCK
+    opens = np.ones(len(blocks), dtype=np.bool_)
+    opens[1:] = (block_owners[1:] != block_owners[:-1]) | (blocks[1:] != blocks[:-1])
     return {
         "recency_days": recency,
         "tenure_days": tenure,
         "order_days": days,
-        "active_months_365d": np.bincount(blocks[0], minlength=customers).astype(np.float64),
+        "active_months_365d": np.bincount(block_owners[opens], minlength=customers).astype(np.float64),
         "knows_gap": knows.astype(np.float64),
         "gap_mean_days": np.where(knows, mean, 0.0),
         "gap_last_days": last_gap,
