@@ -23,6 +23,7 @@ from tests.support.api import (
 )
 from tests.support.builders import a_complaint, a_feedback, a_return, an_order
 from tests.support.ledgers import DEFAULT_POLICY, house_of
+from tests.support.models import put_in_force
 from tests.support.oracle import Message, Setting
 
 from segment_api.app import create_app
@@ -262,6 +263,7 @@ async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 async def api(engine: AsyncEngine) -> AsyncIterator[Api]:
     async with running(engine) as api:
+        await put_in_force(engine, api.store.house)
         yield api
 
 

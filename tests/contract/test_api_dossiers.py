@@ -303,6 +303,7 @@ async def test_the_history_tells_each_change_with_both_sides_newest_first(api: A
             "lifecycle": {"code": "new", "name": "new"},
             "segment": {"code": "newcomer", "name": "Newcomer"},
             "service_level": {"code": "welcome", "name": "Welcome"},
+            "churn_warning": False,
         },
         "after": {
             "value_tier": "A",
@@ -310,6 +311,7 @@ async def test_the_history_tells_each_change_with_both_sides_newest_first(api: A
             "lifecycle": {"code": "new", "name": "new"},
             "segment": {"code": "strategic", "name": "Strategic partner"},
             "service_level": {"code": "vip", "name": "VIP"},
+            "churn_warning": False,
         },
         "reasons": ["tier A", "tier A"],
         "override": None,

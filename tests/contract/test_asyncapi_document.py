@@ -258,7 +258,7 @@ SNAPSHOT: Final = Snapshot(
 
 def test_messages_as_they_are_produced_are_as_the_document_says() -> None:
     """Value and key, of every kind."""
-    side = {"value_tier": "A", "segment": "core", "service_level": "vip"}
+    side = {"value_tier": "A", "segment": "core", "service_level": "vip", "churn_warning": False}
     payload = {
         "customer_id": "C-1042",
         "as_of": "2026-03-01",

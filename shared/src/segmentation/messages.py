@@ -54,8 +54,20 @@ class _Sent(BaseModel):
         return self.model_dump_json(by_alias=True).encode()
 
 
+def _open_to_older(schema: dict[str, Any]) -> None:
+    """What was sent before a field was added is as the schema says too."""
+    _open(schema)
+    schema["required"] = [name for name in schema["required"] if name not in _ADDED]
+
+
+_ADDED: Final = ("churn_warning",)
+"""Fields of a side that the first messages of this version are without."""
+
+
 class Side(_Sent):
     """Where a customer stands."""
+
+    model_config = ConfigDict(json_schema_extra=_open_to_older)
 
     value_tier: Tier = Field(description="The effective tier.")
     segment: str = Field(
@@ -64,7 +76,8 @@ class Side(_Sent):
     )
     service_level: str = Field(description="Code of the service level; the policy names them.", examples=["vip"])
     churn_warning: bool = Field(
-        default=False, description="Whether there is a churn warning; false in changes from before there were any."
+        default=False,
+        description="Whether there is a churn warning; messages from before there were any are without it.",
     )
 
 

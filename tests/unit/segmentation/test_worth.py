@@ -14,7 +14,7 @@ from segmentation.fields import CustomerId
 from segmentation.metrics import BucketTable, roll
 from segmentation.segments import STAGES, Lifecycle
 from segmentation.tiering import RANK, Tier
-from segmentation.worth import LEVELS, SIZES, WorthRules, weigh
+from segmentation.worth import LEVELS, SIZES, Expected, WorthRules, weigh
 
 TODAY = date(2026, 12, 31)
 
@@ -26,13 +26,18 @@ def weighed(
     stage: Lifecycle = Lifecycle.ACTIVE,
     rules: WorthRules | None = None,
     amount: int = 100_000,
+    expected: int | None = None,
+    horizon_days: int = 90,
     **bucket: int,
 ) -> list[str]:
     """One customer with an order of 1,000.00 on each of these days before today."""
     one = DayBucket(orders=1, gross_revenue=amount, **bucket)
     table = BucketTable.of({CustomerId("C"): [(TODAY - timedelta(days=day), one) for day in days]})
     ranks, stages = np.array([RANK[tier]]), np.array([STAGES.index(stage)])
-    found = weigh(roll(table, TODAY), ranks, stages, rules or WorthRules(), unit=100)
+    foretold = None
+    if expected is not None:
+        foretold = Expected(horizon_days, np.array([True]), np.array([expected], dtype=object))
+    found = weigh(roll(table, TODAY), ranks, stages, rules or WorthRules(), unit=100, expected=foretold)
     return [LEVELS[found.contribution[0]], LEVELS[found.potential[0]], LEVELS[found.value_level[0]],
             SIZES[found.size[0]], LEVELS[found.frequency[0]]]  # fmt: skip
 
@@ -66,6 +71,27 @@ def test_who_is_gone_promises_nothing():
         assert weighed(range(200, 365, 7), tier=Tier.A, stage=stage)[:3] == ["high", "low", "medium"]
     assert weighed(range(100, 365, 7), tier=Tier.A, stage=Lifecycle.AT_RISK)[1] == "medium"
     assert weighed(range(0, 365, 7), tier=Tier.A, stage=Lifecycle.AT_RISK)[1] == "medium"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("horizon_days", [90, 180])
+def test_where_a_model_knows_the_customer_the_potential_is_what_it_expects(stage, horizon_days):
+    """73 orders of 1,000.00 in the year are 18,000.00 in 90 days; the model knows of risk and silence by itself."""
+    for share, potential in ((Fraction(3, 2), "high"), (Fraction(2, 5), "medium"), (Fraction(1), "medium")):
+        there = int(1_800_000 * share * horizon_days / 90)
+        below = {"high": "medium", "medium": "low" if share < 1 else "medium"}[potential]
+        named = {"tier": Tier.B, "stage": stage, "horizon_days": horizon_days}
+        assert weighed(range(0, 365, 5), expected=there, **named)[1] == potential
+        assert weighed(range(0, 365, 5), expected=there - 1, **named)[1] == below
+
+
+def test_what_a_model_expects_counts_only_beside_a_year_that_says_something():
+    """Too few order days, too little money, or none at all."""
+    assert weighed([1, 30], expected=10**12)[1] == "medium"
+    assert weighed(range(0, 364, 7), amount=100, expected=999_999)[1] == "medium"
+    assert weighed(range(0, 364, 7), amount=100, expected=1_000_000)[1] == "high"
+    assert weighed(range(0, 364, 7), amount=0, expected=10**12)[1] == "medium"
+    assert weighed(range(0, 364, 7), amount=10**16, expected=10**30)[1] == "high"
 
 
 def test_size_and_frequency():

@@ -110,7 +110,7 @@ class ModelActivationAnswer(BaseModel):
     kind: str = Field(description="`activate` or `rollback`.")
     author: str = Field(description="Who did it.")
     reason: str = Field(description="Why.")
-    activated_at: Moment
+    activated_at: Moment = Field(description="When it was done.")
     replaced_version: int | None = Field(description="What was in force until then; null for none.")
 
 
