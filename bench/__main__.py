@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import GOALS, RESULTS, Results
+from bench.follow import measure_following
 from bench.ingest import measure_growth, measure_ingestion
 from bench.keeper import measure_keeper
 from bench.lookup import measure_bulk
@@ -84,6 +85,8 @@ async def _measure(site: Site, results: Results, events: int, customers: int, wa
         await measure_growth(site, results, events=events)
     if wanted & {"keeper_vs_sql", "worker_memory_mb"}:
         await measure_keeper(site, results, customers=customers, wanted=wanted)
+    if "tier_follow_seconds" in wanted:
+        await measure_following(site, results, customers=customers)
 
 
 def _table(results: Results) -> Table:

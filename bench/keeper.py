@@ -90,7 +90,7 @@ async def measure_keeper(site: Site, results: Results, *, customers: int, wanted
     engine = create_engine(database.url, application_name="bench", pool_size=3)
     try:
         site.say(f"Storing {customers:,} customers …")
-        await _seed(engine, customers)
+        await seed(engine, customers)
         if "keeper_vs_sql" in wanted:
             site.say("Cut-offs: SQL and the keeper in turn …")
             await _compare(engine, results, customers)
@@ -107,7 +107,8 @@ async def measure_keeper(site: Site, results: Results, *, customers: int, wanted
         results.details["worker_memory"] = {"customers": customers, "keepers_arrays": "included", **run.told()}
 
 
-async def _seed(engine: AsyncEngine, customers: int) -> None:
+async def seed(engine: AsyncEngine, customers: int) -> None:
+    """Stores everyone, settled but for the ranking; a day before the traffic begins."""
     await foundation.open_house(engine, HOUSE)
     await foundation.activate_policy(engine, _policy())
     async with transaction(engine) as connection:

@@ -10,8 +10,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -153,10 +153,10 @@ class Site:
         if unsent or refused:
             raise BenchFailed(f"Kafka did not take {max(unsent, len(refused))} messages: {refused[:1]}")
 
-    def start_worker(self, settings: Mapping[str, str], log: str) -> Child:
+    def start(self, program: str, arguments: Iterable[str], settings: Mapping[str, str], log: str) -> Child:
         return Child.start(
-            "ingest-worker",
-            [str(_PROGRAMS / "ingest-worker"), "run"],
+            program,
+            [str(_PROGRAMS / program), *arguments],
             log=self._directory / log,
             environment={**self._environment, **settings},
         )
@@ -205,28 +205,52 @@ class Database:
         finally:
             await connection.close()
 
-    async def ingest(self, topics: Topics, count: int) -> Run:
-        """Has a fresh worker read the next `count` messages, which wait on the topics already."""
+    @contextmanager
+    def worker(self, topics: Topics) -> Iterator[Child]:
+        """A worker that reads the topics, as long as this is open."""
         self._runs += 1
         settings = {
-            "DATABASE_URL": self.url,
             "KAFKA_BOOTSTRAP_SERVERS": self._site.kafka.bootstrap_servers,
             "KAFKA_GROUP_ID": f"bench-{self._name}",
+            **topics.names,
+        }
+        log = f"worker-{self._name}-{self._runs}.log"
+        with self._running("ingest-worker", ["run"], self._settings | settings, log) as worker:
+            yield worker
+
+    @contextmanager
+    def api(self, port: int) -> Iterator[Child]:
+        """The API over this database, as long as this is open."""
+        settings = {"HTTP_PORT": str(port), "AUTH": "off"}
+        with self._running("segment-api", [], self._settings | settings, f"api-{self._name}.log") as api:
+            yield api
+
+    @property
+    def _settings(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": self.url,
             "CLOCK": HOUSE.clock,
             "BASE_CURRENCY": HOUSE.base_currency,
             "BUSINESS_TIMEZONE": HOUSE.time_zone,
-            **topics.names,
         }
+
+    @contextmanager
+    def _running(self, program: str, arguments: list[str], settings: Mapping[str, str], log: str) -> Iterator[Child]:
+        child = self._site.start(program, arguments, settings, log)
+        try:
+            yield child
+        finally:
+            child.stop(seconds=_STOP_SECONDS)
+
+    async def ingest(self, topics: Topics, count: int) -> Run:
+        """Has a fresh worker read the next `count` messages, which wait on the topics already."""
         async with self.connect() as connection:
             read, applied = await connection.fetchval(_READ), await connection.fetchval(_APPLIED)
-            worker = self._site.start_worker(settings, f"worker-{self._name}-{self._runs}.log")
-            try:
+            with self.worker(topics) as worker:
                 watch = _Watch(worker)
                 await watch.until_claimed()
                 while await connection.fetchval(_READ) < read + count:
                     await watch.look(_ASK_SECONDS)
-            finally:
-                worker.stop(seconds=_STOP_SECONDS)
             seconds = await connection.fetchval(_LAST) - watch.claimed_at
             applied = await connection.fetchval(_APPLIED) - applied
         return Run(applied, seconds, watch.cpu_seconds, watch.peak_rss / _MEGABYTE)

@@ -1,0 +1,181 @@
+"""How long it takes until an order shows in another customer's tier, under half of the load that a worker can take."""
+
+import asyncio
+import statistics
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, timedelta
+from functools import partial
+from itertools import islice
+from typing import Any, Final, NamedTuple, Self
+
+import httpx
+import msgspec
+
+from bench.figures import Results
+from bench.ingest import START, traffic
+from bench.keeper import seed
+from bench.site import BenchFailed, Database, Site
+from local_stack.ports import free_port
+from local_stack.simulation import Message
+from local_stack.topics import Topics
+from segmentation.storage.engine import create_engine
+
+_WARM_UP_EVENTS: Final = 20_000
+"""Ingested first, as fast as it goes: half of that rate is the load."""
+_PROBES: Final = 60
+"""Each makes two measurements: there and back."""
+_MARGIN: Final = 200
+"""So many customers above the cut-off of A is the one that is watched, so that the load does not move it by itself."""
+_CHUNK_SECONDS: Final = 0.05
+_POLL_SECONDS: Final = 0.01
+_LIMIT_SECONDS: Final = 60.0
+_PROBE: Final = "PROBE-1"
+
+_LOWEST_OF_A = """
+    SELECT customer_id, value::bigint FROM snapshots WHERE computed_tier = 'A'
+    ORDER BY value, customer_id DESC LIMIT $1
+"""
+_LAG = "SELECT coalesce(sum(greatest(end_offset - next_offset, 0)), 0)::bigint FROM partitions"
+
+
+class _Watched(NamedTuple):
+    """A customer at the end of A, and what has to be ordered by another to move it out."""
+
+    customer_id: str
+    minor_units: int
+
+
+async def measure_following(site: Site, results: Results, *, customers: int) -> None:
+    """`tier_follow_seconds`."""
+    database = await site.database("following")
+    topics = site.topics("following")
+    engine = create_engine(database.url, application_name="bench", pool_size=1)
+    try:
+        site.say(f"Following: storing {customers:,} customers …")
+        await seed(engine, customers)
+    finally:
+        await engine.dispose()
+    stream = traffic(customers)
+    site.say(f"How fast the worker is with {customers:,} customers in store …")
+    site.produce(islice(stream, _WARM_UP_EVENTS), topics)
+    run = await database.ingest(topics, _WARM_UP_EVENTS)
+    rate = run.per_second / 2
+    site.say(f"{2 * _PROBES} tiers followed while {rate:,.0f} events/s come …")
+    port = free_port()
+    with database.worker(topics), database.api(port):
+        with _Load(site, topics, stream, rate) as load:
+            seconds = await _follow(site, database, topics, port)
+        async with database.connect() as connection:
+            lag = await connection.fetchval(_LAG)
+    results.figures["tier_follow_seconds"] = round(_percentile(seconds, 99), 3)
+    results.details["tier_follow"] = {
+        "customers": customers,
+        "measurements": len(seconds),
+        "median_seconds": round(statistics.median(seconds), 3),
+        "longest_seconds": round(max(seconds), 3),
+        "events_per_second_wanted": round(rate, 1),
+        "events_per_second_produced": round(load.per_second, 1),
+        "messages_not_yet_read_at_the_end": lag,
+    }
+
+
+async def _follow(site: Site, database: Database, topics: Topics, port: int) -> list[float]:
+    seconds: list[float] = []
+    async with (
+        database.connect() as connection,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=_LIMIT_SECONDS) as client,
+    ):
+        await _until(partial(_answers, client), "the API did not come up")
+        for number in range(_PROBES):
+            watched = _choose(await connection.fetch(_LOWEST_OF_A, 2 * _MARGIN))
+            await _until(partial(_is, client, watched, "A"), f"{watched.customer_id} was not in A")
+            for event, tier in ((_order(number, watched.minor_units), "B"), (_cancellation(number), "A")):
+                begin = time.perf_counter()
+                await asyncio.to_thread(site.produce, [event], topics)
+                await _until(partial(_is, client, watched, tier), f"{watched.customer_id} did not follow to {tier}")
+                seconds.append(time.perf_counter() - begin)
+    return seconds
+
+
+def _choose(lowest: list[Any]) -> _Watched:
+    # Who orders more moves the cut-off up by a fifth of that: the share beyond A's 80 %.
+    return _Watched(lowest[_MARGIN]["customer_id"], 5 * sum(row["value"] for row in lowest))
+
+
+async def _answers(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health/ready")).is_success
+    except httpx.TransportError:
+        return False
+
+
+async def _is(client: httpx.AsyncClient, watched: _Watched, tier: str) -> bool:
+    answer = await client.get(f"/customers/{watched.customer_id}/segment")
+    return bool(answer.is_success and answer.json()["tier"]["computed"] == tier)
+
+
+async def _until(holds: Callable[[], Awaitable[bool]], otherwise: str) -> None:
+    deadline = time.perf_counter() + _LIMIT_SECONDS
+    while not await holds():
+        if time.perf_counter() > deadline:
+            raise BenchFailed(f"{otherwise} within {_LIMIT_SECONDS:.0f} s")
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _order(number: int, minor_units: int) -> Message:
+    return _message(number, "order", amount=f"{minor_units // 100}.{minor_units % 100:02d}", currency="CNY")
+
+
+def _cancellation(number: int) -> Message:
+    return _message(number, "order_cancelled")
+
+
+def _message(number: int, kind: str, **fields: str) -> Message:
+    at = START + timedelta(seconds=2 * number + (kind != "order"))
+    event = {
+        "event_id": f"probe-{number}-{kind}",
+        "type": kind,
+        "customer_id": _PROBE,
+        "order_id": f"probe-{number}",
+        "occurred_at": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **fields,
+    }
+    return Message(kind, _PROBE, msgspec.json.encode(event), at)
+
+
+class _Load:
+    """Produces a steady stream in the background, as long as it is open."""
+
+    def __init__(self, site: Site, topics: Topics, stream: Iterator[Message], rate: float) -> None:
+        self._site, self._topics, self._stream, self._rate = site, topics, stream, rate
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._produce, daemon=True)
+        self._produced = 0
+        self._begun = self._ended = 0.0
+
+    def __enter__(self) -> Self:
+        self._begun = time.perf_counter()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(_LIMIT_SECONDS)
+        self._ended = time.perf_counter()
+
+    @property
+    def per_second(self) -> float:
+        return self._produced / (self._ended - self._begun)
+
+    def _produce(self) -> None:
+        while not self._stop.wait(_CHUNK_SECONDS):
+            wanted = int((time.perf_counter() - self._begun) * self._rate) - self._produced
+            if wanted > 0:
+                self._site.produce(islice(self._stream, wanted), self._topics)
+                self._produced += wanted
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
