@@ -103,7 +103,7 @@ async def test_the_segment_of_a_customer_has_exactly_the_shape_of_the_contract(a
             "override": None,
         },
         "value_level": "high",
-        "risk": {"churn_probability": None},
+        "risk": {"churn_probability": None, "warning": True},
         "recommended_service_level": {
             "code": "vip",
             "name": "VIP",

@@ -245,3 +245,21 @@ async def test_a_model_that_cannot_be_used_any_more_leaves_the_rules(api: Api, e
         answer = await upgraded.segment("a")
         assert (answer["segment"]["source"], answer["risk"]["churn_probability"]) == ("rules", None)
         assert await upgraded.store.ledger.sweep(now=upgraded.clock.now, limit=10) == 0
+
+
+async def test_tiers_do_not_wait_for_scores(api: Api, engine: AsyncEngine) -> None:
+    """They are settled while everyone is still to be scored, by another model and on another day."""
+    ledger = api.store.ledger
+    await put_in_force(engine, api.store.house)
+    for number, days in enumerate((0, 1)):
+        api.clock.now += timedelta(days=days)
+        at = api.clock.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        await api.feed(
+            an_order(
+                event_id=f"big-{number}", order_id=f"big-{number}", customer_id="b", amount="1000000", occurred_at=at
+            )
+        )
+        assert await ledger.settle_tiers(now=api.clock.now)
+        assert (await api.read("/ingest/status"))["tiers"]["current"]
+        assert await ledger.sweep(now=api.clock.now, limit=10) == 1, "whom nothing else has touched"
+    assert await ledger.sweep(now=api.clock.now, limit=10) == 0

@@ -25,6 +25,7 @@ CHAPTERS = (
     "demotion_grace",
     "overrides",
     "lifecycle_stages",
+    "churn_warnings",
     "segments_decided",
     "service_levels_granted",
     "profiles",

@@ -30,6 +30,8 @@ from segmentation.metrics import BucketTable, Metrics
 from segmentation.money import Rates, parse_rates
 from segmentation.outcomes import Delivery, Outcome, Partition, Reading, judge, settle
 from segmentation.policy import Policy
+from segmentation.risk import look_ahead
+from segmentation.scoring import Model
 from segmentation.tiering import TIERS, Tier, TierRules
 
 NOW = datetime(2035, 1, 1, tzinfo=UTC)
@@ -171,11 +173,12 @@ class Story:
                 cut_off = ranking.cutoffs.assign(int(values[position]), CustomerId(row["customer"]))
                 assert cut_off is tier, "the cut-offs say the same as the ranking"
 
-    def decides(self, table: str, policy: Policy) -> None:
+    def decides(self, table: str, policy: Policy, model: Model | None = None) -> None:
         """What is decided: `as_of`, `customer` and `tier` (computed) are given, the other columns expected."""
         for store in self.stores:
             for row in rows(table):
-                snapshot = _assess(store, row, policy)
+                snapshot = _assess(store, row, policy, model)
+                outlook = snapshot.outlook
                 said = {
                     "lifecycle": snapshot.lifecycle,
                     "segment": snapshot.segment,
@@ -183,6 +186,10 @@ class Story:
                     "reasons": ", ".join(reason.text("en") for reason in snapshot.segment_reasons),
                     "service_reasons": ", ".join(reason.text("en") for reason in snapshot.service_reasons),
                     "changes_on": snapshot.due_on.isoformat(),
+                    "shown": snapshot.shown_segment,
+                    "churn": f"{outlook.churn_probability:.2f}" if outlook else "none",
+                    "warning": "yes" if snapshot.churn_warning else "no",
+                    "why": snapshot.reasons("en")[-1],
                 }
                 for name in set(row) & set(said):
                     assert said[name] == row[name], f"{name} is {said[name]}, not {row[name]}"
@@ -221,8 +228,13 @@ def _figures(store: Store, as_of: date, customer_id: str) -> dict[str, Any]:
     return shown
 
 
-def _assess(store: Store, row: Row, policy: Policy) -> Snapshot:
+def _assess(store: Store, row: Row, policy: Policy, model: Model | None) -> Snapshot:
     customer_id, as_of = CustomerId(row["customer"]), date.fromisoformat(row["as_of"])
     buckets = [(day, bucket) for (owner, day), bucket in store.counted.bucket_changes.items() if owner == customer_id]
-    rolled = metrics.roll(BucketTable.of({customer_id: buckets}), as_of)
-    return assessment.assess(rolled, {}, policy, now=NOW, computed={customer_id: Tier(row["tier"])})[0]
+    table = BucketTable.of({customer_id: buckets})
+    return assessment.assess(
+        *(metrics.roll(table, as_of), {}, policy),
+        now=NOW,
+        computed={customer_id: Tier(row["tier"])},
+        outlooks=look_ahead(model, table, as_of, decimals=policy.decimals),
+    )[0]

@@ -35,13 +35,15 @@ _DUE = text(f"SELECT customer_id FROM snapshots WHERE {_IS_DUE} LIMIT :limit")  
 _STANDS = text("SELECT customer_id FROM snapshots WHERE customer_id = ANY(CAST(:customer_ids AS text[]))")
 _TO_SCORE = text("""
     -- Whom another model has looked at, and whom this one has on an earlier day. No ranking waits for them.
-    (SELECT customer_id FROM snapshots
-     WHERE policy_version = :policy_version AND model_version < :model_version LIMIT :limit)
+    -- In the order of their indexes, so that it is these that are read, however many there seem to be.
+    (SELECT customer_id FROM snapshots WHERE policy_version = :policy_version AND model_version < :model_version
+     ORDER BY model_version LIMIT :limit)
     UNION
-    (SELECT customer_id FROM snapshots
-     WHERE policy_version = :policy_version AND model_version > :model_version LIMIT :limit)
+    (SELECT customer_id FROM snapshots WHERE policy_version = :policy_version AND model_version > :model_version
+     ORDER BY model_version LIMIT :limit)
     UNION
-    (SELECT customer_id FROM snapshots WHERE churn_probability IS NOT NULL AND as_of < :as_of LIMIT :limit)
+    (SELECT customer_id FROM snapshots WHERE churn_probability IS NOT NULL AND as_of < :as_of
+     ORDER BY as_of LIMIT :limit)
     LIMIT :limit
 """)
 _STANDING = text(f"""
