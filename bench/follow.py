@@ -18,6 +18,7 @@ from bench.ingest import START, traffic
 from bench.keeper import seed
 from bench.site import BenchFailed, Database, Site
 from local_stack.ports import free_port
+from local_stack.processes import Child
 from local_stack.simulation import Message
 from local_stack.topics import Topics
 from segmentation.storage.engine import create_engine
@@ -64,7 +65,8 @@ async def measure_following(site: Site, results: Results, *, customers: int) -> 
     rate = run.per_second / 2
     site.say(f"{2 * _PROBES} tiers followed while {rate:,.0f} events/s come …")
     port = free_port()
-    with database.worker(topics), database.api(port):
+    with database.worker(topics), database.api(port) as api:
+        await _until(partial(_is_up, api, port), "the API did not come up")
         with _Load(site, topics, stream, rate) as load:
             seconds = await _follow(site, database, topics, port)
         async with database.connect() as connection:
@@ -87,7 +89,6 @@ async def _follow(site: Site, database: Database, topics: Topics, port: int) -> 
         database.connect() as connection,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=_LIMIT_SECONDS) as client,
     ):
-        await _until(partial(_answers, client), "the API did not come up")
         for number in range(_PROBES):
             watched = _choose(await connection.fetch(_LOWEST_OF_A, 2 * _MARGIN))
             await _until(partial(_is, client, watched, "A"), f"{watched.customer_id} was not in A")
@@ -104,9 +105,11 @@ def _choose(lowest: list[Any]) -> _Watched:
     return _Watched(lowest[_MARGIN]["customer_id"], 5 * sum(row["value"] for row in lowest))
 
 
-async def _answers(client: httpx.AsyncClient) -> bool:
+async def _is_up(api: Child, port: int) -> bool:
+    api.check()
     try:
-        return (await client.get("/health/ready")).is_success
+        async with httpx.AsyncClient(timeout=_LIMIT_SECONDS) as client:
+            return (await client.get(f"http://127.0.0.1:{port}/health/ready")).is_success
     except httpx.TransportError:
         return False
 

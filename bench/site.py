@@ -222,7 +222,7 @@ class Database:
     def api(self, port: int) -> Iterator[Child]:
         """The API over this database, as long as this is open."""
         settings = {"HTTP_PORT": str(port), "AUTH": "off"}
-        with self._running("segment-api", [], self._settings | settings, f"api-{self._name}.log") as api:
+        with self._running("segment-api", ["run"], self._settings | settings, f"api-{self._name}.log") as api:
             yield api
 
     @property
