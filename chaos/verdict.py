@@ -166,6 +166,8 @@ def _decisions(snapshots: Mapping[CustomerId, Snapshot]) -> dict[str, Any]:
             "lifecycle": snapshot.lifecycle,
             "segment": snapshot.segment,
             "service_level": snapshot.service_level,
+            "churn_warning": snapshot.churn_warning,
+            "outlook": snapshot.outlook,
             "value": snapshot.value,
         }
         for customer_id, snapshot in snapshots.items()
@@ -226,8 +228,9 @@ async def feed_differences(engine: AsyncEngine, changes: Sequence[Record], lette
     standing = {
         str(customer_id): {
             "value_tier": str(snapshot.tier),
-            "segment": snapshot.segment,
+            "segment": snapshot.shown_segment,
             "service_level": snapshot.service_level,
+            "churn_warning": snapshot.churn_warning,
         }
         for customer_id, snapshot in (await store.snapshots()).items()
     }

@@ -81,10 +81,10 @@ def orders(customers: int, *, first: int = 0, amount: int = 10) -> list[Message]
     ]
 
 
-async def answers(site: Site, engine: AsyncEngine) -> dict[str, dict[str, str]]:
+async def answers(site: Site, engine: AsyncEngine) -> dict[str, dict[str, str | bool]]:
     """Where everyone stands, by the HTTP interface."""
     setting = Setting(HOUSE.base_currency, HOUSE.time_zone, HOUSE.clock)
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, str | bool]] = {}
     async with client_of(engine, setting, lambda: NOW) as client:
         for customer_id in await site.store.snapshots():
             answer = (await client.get(f"/customers/{customer_id}/segment")).json()
@@ -92,6 +92,7 @@ async def answers(site: Site, engine: AsyncEngine) -> dict[str, dict[str, str]]:
                 "value_tier": answer["value_tier"],
                 "segment": answer["segment"]["code"],
                 "service_level": answer["recommended_service_level"]["code"],
+                "churn_warning": answer["risk"]["warning"],
             }
     return found
 
@@ -173,10 +174,15 @@ async def test_a_worker_killed_in_the_middle_begins_anew_and_live_changes_go_on(
     assert follower.sides == standing
 
 
-async def answers_of(site: Site) -> dict[str, dict[str, str]]:
+async def answers_of(site: Site) -> dict[str, dict[str, str | bool]]:
     """Where everyone stands, by the store: there are too many to ask for each."""
     return {
-        customer_id: {"value_tier": each.tier, "segment": each.segment, "service_level": each.service_level}
+        customer_id: {
+            "value_tier": each.tier,
+            "segment": each.segment,
+            "service_level": each.service_level,
+            "churn_warning": each.churn_warning,
+        }
         for customer_id, each in (await site.store.snapshots()).items()
     }
 

@@ -189,9 +189,14 @@ class World:
             pass
 
     @property
-    def truth(self) -> dict[str, dict[str, str]]:
+    def truth(self) -> dict[str, dict[str, str | bool]]:
         return {
-            customer: {"value_tier": each.tier, "segment": each.segment, "service_level": each.service_level}
+            customer: {
+                "value_tier": each.tier,
+                "segment": each.segment,
+                "service_level": each.service_level,
+                "churn_warning": each.churn_warning,
+            }
             for customer, each in self.customers.items()
         }
 
