@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, timedelta
 from functools import partial
 from itertools import islice
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, Self
 
 import httpx
 import msgspec
@@ -27,25 +27,21 @@ _WARM_UP_EVENTS: Final = 20_000
 """Ingested first, as fast as it goes: half of that rate is the load."""
 _PROBES: Final = 60
 """Each makes two measurements: there and back."""
-_MARGIN: Final = 200
-"""So many customers above the cut-off of A is the one that is watched, so that the load does not move it by itself."""
+_MARGIN: Final = 300
+"""So many places from the cut-off is the one that is watched, so that the load does not move it meanwhile."""
 _CHUNK_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 0.01
 _LIMIT_SECONDS: Final = 60.0
 _PROBE: Final = "PROBE-1"
 
-_LOWEST_OF_A = """
+_LAST_OF_A = """
     SELECT customer_id, value::bigint FROM snapshots WHERE computed_tier = 'A'
     ORDER BY value, customer_id DESC LIMIT $1
 """
+_FIRST_OF_B = """
+    SELECT customer_id FROM snapshots WHERE computed_tier = 'B' ORDER BY value DESC, customer_id LIMIT $1
+"""
 _LAG = "SELECT coalesce(sum(greatest(end_offset - next_offset, 0)), 0)::bigint FROM partitions"
-
-
-class _Watched(NamedTuple):
-    """A customer at the end of A, and what has to be ordered by another to move it out."""
-
-    customer_id: str
-    minor_units: int
 
 
 async def measure_following(site: Site, results: Results, *, customers: int) -> None:
@@ -89,20 +85,22 @@ async def _follow(site: Site, database: Database, topics: Topics, port: int) -> 
         database.connect() as connection,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=_LIMIT_SECONDS) as client,
     ):
+
+        async def timed(event: Message, customer_id: str, before: str, after: str) -> float:
+            await _until(partial(_is, client, customer_id, before), f"{customer_id} was not in {before}")
+            begin = time.perf_counter()
+            await asyncio.to_thread(site.produce, [event], topics)
+            await _until(partial(_is, client, customer_id, after), f"{customer_id} did not follow to {after}")
+            return time.perf_counter() - begin
+
         for number in range(_PROBES):
-            watched = _choose(await connection.fetch(_LOWEST_OF_A, 2 * _MARGIN))
-            await _until(partial(_is, client, watched, "A"), f"{watched.customer_id} was not in A")
-            for event, tier in ((_order(number, watched.minor_units), "B"), (_cancellation(number), "A")):
-                begin = time.perf_counter()
-                await asyncio.to_thread(site.produce, [event], topics)
-                await _until(partial(_is, client, watched, tier), f"{watched.customer_id} did not follow to {tier}")
-                seconds.append(time.perf_counter() - begin)
+            last = await connection.fetch(_LAST_OF_A, 2 * _MARGIN)
+            # Who orders more moves the cut-off up by a fifth of that: the share beyond A's 80 %.
+            order = _order(number, 5 * sum(row["value"] for row in last))
+            seconds.append(await timed(order, last[_MARGIN]["customer_id"], "A", "B"))
+            first = await connection.fetch(_FIRST_OF_B, _MARGIN)
+            seconds.append(await timed(_cancellation(number), first[-1]["customer_id"], "B", "A"))
     return seconds
-
-
-def _choose(lowest: list[Any]) -> _Watched:
-    # Who orders more moves the cut-off up by a fifth of that: the share beyond A's 80 %.
-    return _Watched(lowest[_MARGIN]["customer_id"], 5 * sum(row["value"] for row in lowest))
 
 
 async def _is_up(api: Child, port: int) -> bool:
@@ -114,8 +112,8 @@ async def _is_up(api: Child, port: int) -> bool:
         return False
 
 
-async def _is(client: httpx.AsyncClient, watched: _Watched, tier: str) -> bool:
-    answer = await client.get(f"/customers/{watched.customer_id}/segment")
+async def _is(client: httpx.AsyncClient, customer_id: str, tier: str) -> bool:
+    answer = await client.get(f"/customers/{customer_id}/segment")
     return bool(answer.is_success and answer.json()["tier"]["computed"] == tier)
 
 

@@ -32,6 +32,7 @@ from tests.support.ledgers import (
     settle,
     state_of,
 )
+from tests.support.models import a_model, put_in_force
 from tests.support.oracle import Message, Oracle, Setting
 
 from segmentation import outcomes
@@ -174,6 +175,11 @@ async def test_without_a_grace_all_of_a_snapshot_depends_on_the_set_of_events_al
             await settle(often)
     await settle(often)
     assert await standing(often) == await standing(once)
+
+
+async def outlooks_of(store: Store) -> dict[str, object]:
+    """Of every snapshot what the model says."""
+    return {customer_id: (each.outlook, each.expected_value) for customer_id, each in (await store.snapshots()).items()}
 
 
 async def standing(store: Store) -> dict[str, tuple[object, ...]]:
@@ -358,10 +364,17 @@ async def test_a_crash_after_any_step_of_a_batch_leaves_nothing_or_all(
 async def test_crashes_between_any_two_steps_change_nothing_in_the_end(
     engine: AsyncEngine, data: st.DataObject, history: list[Message], setting: Setting, partitioning: list[int]
 ) -> None:
-    """Every batch may crash, in settling too; the worker claims again and resumes; the end is the uninterrupted one."""
+    """Every batch may crash, in settling too; the worker claims again and resumes; the end is the uninterrupted one.
+
+    Scores too: a model is in force.
+    """
     applied = agreeable(history, setting)
-    uninterrupted = await told_in_memory(setting, [applied])
+    memory = await in_memory(setting)
+    memory.model = a_model(base_currency=setting.base_currency)
+    await tell(memory, [applied])
+    uninterrupted = await state_of(memory)
     store = await in_postgres(engine, setting)
+    await put_in_force(engine, store.house)
     worker = Worker(store)
     for batch in data.draw(shuffles(applied)):
         step = data.draw(st.sampled_from([*STEPS, COMMIT]))
@@ -374,6 +387,7 @@ async def test_crashes_between_any_two_steps_change_nothing_in_the_end(
             await settle(store)
     await settle(store)
     assert await state_of(store) == uninterrupted
+    assert await outlooks_of(store) == await outlooks_of(memory)
     assert await counts(store) | {"duplicate": 0} == {
         "applied": len(await store.applied_at()),
         "duplicate": 0,
