@@ -20,8 +20,9 @@ from ingest_worker.settings import WorkerSettings
 from segment_api.asyncapi import CHANGES, DEAD_LETTERS, INPUTS, asyncapi_document
 from segmentation.assessment import Snapshot
 from segmentation.events import TYPE_NAMES, Reject, RejectReason, decode
+from segmentation.feeds import ChangeAnnouncement
 from segmentation.fields import CustomerId, read_customer_id
-from segmentation.ledger import ChangeAnnouncement, DeadLetter
+from segmentation.ledger import DeadLetter
 from segmentation.messages import MARKER_KEYS, Kind, SnapshotBeginMarker, SnapshotEndMarker
 from segmentation.outcomes import Partition
 from segmentation.segments import Lifecycle

@@ -33,8 +33,8 @@ from tests.support.ledgers import TOPIC, counts
 from tests.support.oracle import Message
 
 from segmentation.errors import SettingInvalid
+from segmentation.feeds import Feed
 from segmentation.fields import CustomerId
-from segmentation.ledger import Feed
 from segmentation.outcomes import Partition
 from segmentation.storage import tables
 from segmentation.storage.books import Books

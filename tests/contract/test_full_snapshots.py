@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.api import Api, running
 from tests.support.builders import an_order
 
-from segmentation.ledger import Feed
+from segmentation.feeds import Feed
 from segmentation.storage.engine import create_engine
 from segmentation.storage.feeds import PostgresFeeds
 from segmentation.storage.full_snapshots import PostgresFullSnapshots

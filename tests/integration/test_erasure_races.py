@@ -30,8 +30,9 @@ from tests.support.oracle import Message, Oracle, Setting
 from tests.support.workers import eventually
 
 from segmentation.errors import StoreUnavailable
+from segmentation.feeds import Feed
 from segmentation.fields import CustomerId
-from segmentation.ledger import Batch, Feed
+from segmentation.ledger import Batch
 from segmentation.outcomes import Partition
 from segmentation.storage import erasing, recount, suppression, tables
 from segmentation.storage import ledger as postgres_ledger

@@ -12,7 +12,7 @@ from tests.support.ledgers import PostgresStore, Worker, in_postgres, settle
 from tests.support.oracle import Message, Setting
 
 from ingest_worker import commands
-from segmentation.ledger import Feed
+from segmentation.feeds import Feed
 from segmentation.settings import HouseSettings
 from segmentation.storage.feeds import PostgresFeeds
 from segmentation.storage.full_snapshots import PostgresFullSnapshots

@@ -12,7 +12,7 @@ from tests.support.streams import require_exactly
 from tests.support.workers import Site, WorkerProcess, command
 
 from local_stack.kafka import EmbeddedKafka
-from segmentation.ledger import PartitionStatus
+from segmentation.answers import PartitionStatus
 from segmentation.outcomes import Partition
 
 pytestmark = pytest.mark.kafka

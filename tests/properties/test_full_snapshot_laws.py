@@ -21,8 +21,8 @@ from ingest_worker.full_snapshots import SnapshotMaker
 from ingest_worker.producing import change_message, produce
 from segmentation.announcements import Change
 from segmentation.assessment import Snapshot
+from segmentation.feeds import ChangeAnnouncement, FullSnapshot, SnapshotChunk
 from segmentation.fields import CustomerId
-from segmentation.ledger import ChangeAnnouncement, FullSnapshot, SnapshotChunk
 from segmentation.segments import Lifecycle
 from segmentation.tiering import Tier, TierHistory
 

@@ -19,9 +19,9 @@ from tests.support.histories import NOW, histories, settings_for_histories
 from tests.support.ledgers import NO_GRACE, PostgresStore, Worker, house_of, in_postgres, judged, settle
 from tests.support.oracle import Message, Oracle, Setting
 
+from segmentation.answers import Answer
 from segmentation.assessment import Snapshot
 from segmentation.fields import CustomerId
-from segmentation.ledger import Answer
 from segmentation.listing import CLOSED, MAY_BE_WITHOUT, UNKNOWN, Breakdown, Criteria, Filter
 from segmentation.storage import directory as postgres_directory
 from segmentation.storage.directory import PostgresDirectory

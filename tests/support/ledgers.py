@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from segmentation import events
 from segmentation import policy as policies
+from segmentation.answers import IngestStatus, TierOverview
 from segmentation.assessment import Facets, Snapshot
 from segmentation.budget import DEFAULT_BUDGET, RejectBudget
 from segmentation.chronicle import HistoryEntry
@@ -26,16 +27,7 @@ from segmentation.counting import OrderKey, OrderState, Profile, profile_fields
 from segmentation.dossiers import Overrides
 from segmentation.erasure import Erasure, ErasureKey
 from segmentation.fields import CustomerId
-from segmentation.ledger import (
-    Batch,
-    Claim,
-    House,
-    IngestStatus,
-    Ledger,
-    PartitionProgress,
-    Receipt,
-    TierOverview,
-)
+from segmentation.ledger import Batch, Claim, House, Ledger, PartitionProgress, Receipt
 from segmentation.metrics import Metrics
 from segmentation.money import MINOR_UNITS, Rate
 from segmentation.outcomes import Delivery, Outcome, Partition, Reading

@@ -16,6 +16,9 @@ from typing import Any, Final
 from segmentation import assessment, chronicle, counting, metrics, outcomes, tiering
 from segmentation.access import ANYONE, Actor
 from segmentation.announcements import announce
+from segmentation.answers import IngestStatus, PartitionStatus, WorkerStatus
+from segmentation.answers import TierOverview as Overview
+from segmentation.answers import TierShare as Share
 from segmentation.assessment import Snapshot
 from segmentation.buckets import DayBucket, merge
 from segmentation.budget import DEFAULT_BUDGET, RecentOutcomes, RejectBudget, charge_batch, commonest
@@ -25,9 +28,7 @@ from segmentation.counting import Counted, OrderKey, OrderState, Profile, Retrac
 from segmentation.errors import PartitionLost
 from segmentation.events import EventKey, decode
 from segmentation.fields import CustomerId
-from segmentation.ledger import Batch, Claim, Halt, House, IngestStatus, PartitionStatus, Place, Receipt, WorkerStatus
-from segmentation.ledger import TierOverview as Overview
-from segmentation.ledger import TierShare as Share
+from segmentation.ledger import Batch, Claim, Halt, House, Place, Receipt
 from segmentation.metrics import BucketTable, Metrics
 from segmentation.money import Rate, Rates
 from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Settled

@@ -25,7 +25,8 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingest_worker.settings import WorkerSettings
-from segmentation.ledger import House, IngestStatus, PartitionStatus
+from segmentation.answers import IngestStatus, PartitionStatus
+from segmentation.ledger import House
 
 from .ledgers import PostgresStore
 

@@ -6,9 +6,9 @@ from datetime import date, datetime
 from typing import Protocol
 
 from segmentation.access import ANYONE, Actor
+from segmentation.answers import Answer, Reader
 from segmentation.chronicle import HistoryEntry
 from segmentation.fields import CustomerId
-from segmentation.ledger import Answer, Reader
 from segmentation.metrics import Metrics
 from segmentation.overrides import Ending, OverrideRefusal, WantedOverride
 from segmentation.policy import Policy

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Final, Protocol
 
+from segmentation.answers import Answer
 from segmentation.assessment import Snapshot
 from segmentation.errors import FilterInvalid
 from segmentation.fields import CustomerId
-from segmentation.ledger import Answer
-from segmentation.policy import GRADES, Policy
+from segmentation.policy import GRADES, Named, Policy
+from segmentation.scoring import Model
 from segmentation.segments import STAGES
 from segmentation.tiering import TIERS
 from segmentation.toml_tables import listed
@@ -62,7 +63,7 @@ MAY_BE_WITHOUT: Final = (Filter.REGION, Filter.CHANNEL, Filter.NEED)
 
 _VALUES: Final[Mapping[Filter, Callable[[Snapshot], Collection[str | None]]]] = {
     Filter.TIER: lambda each: (each.tier,),
-    Filter.SEGMENT: lambda each: (each.segment,),
+    Filter.SEGMENT: lambda each: (each.shown_segment,),
     Filter.SERVICE_LEVEL: lambda each: (each.service_level,),
     Filter.LIFECYCLE: lambda each: (each.lifecycle,),
     Filter.INDUSTRY: lambda each: (each.facets.industry or UNKNOWN,),
@@ -75,6 +76,14 @@ _VALUES: Final[Mapping[Filter, Callable[[Snapshot], Collection[str | None]]]] = 
     Filter.SIZE: lambda each: (each.facets.size,),
     Filter.FREQUENCY: lambda each: (each.facets.frequency,),
 }
+
+
+def names_of_segments(policy: Policy, model: Model | None) -> Mapping[str, Named]:
+    """Every segment that answers can show, by code: the model's, and the policy's for whom that does not know.
+
+    Where both have a code, it is one segment here, under the policy's name.
+    """
+    return {segment.code: segment for segment in (model.segments if model else ())} | dict(policy.segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,7 @@ class Criteria:
             set(_VALUES[name](snapshot)) <= {None} for name in self.without
         )
 
-    def check(self, policy: Policy) -> None:
+    def check(self, policy: Policy, model: Model | None = None) -> None:
         """Refuses values that nobody can have.
 
         Raises:
@@ -99,7 +108,7 @@ class Criteria:
         """
         allowed = {
             **CLOSED,
-            Filter.SEGMENT: tuple(policy.segments),
+            Filter.SEGMENT: tuple(names_of_segments(policy, model)),
             Filter.SERVICE_LEVEL: tuple(policy.service_levels),
         }
         for name, values in self.wanted.items():
@@ -174,8 +183,9 @@ class SegmentOverview:
     overdue: int
     """Of these, how many are counted as they stood on an earlier day, since too many came due at once."""
     segments: Sequence[SegmentCount]
-    """In the policy's order; with nobody in them, too."""
+    """In the model's and the policy's order; with nobody in them, too."""
     policy: Policy
+    model: Model | None = None
 
 
 @dataclass(frozen=True, slots=True)

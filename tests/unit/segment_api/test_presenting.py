@@ -9,18 +9,10 @@ from msgspec import structs
 
 from segment_api import presenting
 from segmentation import policy as policies
+from segmentation.answers import Answer, Answers, IngestStatus, PartitionStatus, TierOverview, TierShare
 from segmentation.assessment import Facets, Snapshot
 from segmentation.fields import CustomerId
-from segmentation.ledger import (
-    Answer,
-    Answers,
-    DeadLetter,
-    Halt,
-    IngestStatus,
-    PartitionStatus,
-    TierOverview,
-    TierShare,
-)
+from segmentation.ledger import DeadLetter, Halt
 from segmentation.outcomes import Outcome, Partition
 from segmentation.policy import Reason
 from segmentation.segments import Lifecycle

@@ -15,9 +15,9 @@ from msgspec import structs
 from segment_api import negotiating, paging, presenting, rendering
 from segment_api.problems import ProblemAnswer
 from segmentation import policy as policies
+from segmentation.answers import Answer, Answers
 from segmentation.assessment import Facets, Snapshot
 from segmentation.fields import CustomerId
-from segmentation.ledger import Answer, Answers
 from segmentation.overrides import Override
 from segmentation.policy import Reason
 from segmentation.segments import Lifecycle

@@ -3,7 +3,7 @@
 import pytest
 
 from segmentation import errors
-from segmentation.ledger import PartitionStatus
+from segmentation.answers import PartitionStatus
 from segmentation.outcomes import Partition
 
 

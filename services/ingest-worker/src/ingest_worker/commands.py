@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from segmentation.errors import NotHalted, RatesInvalid
-from segmentation.ledger import FullSnapshot, Quarantine
+from segmentation.feeds import FullSnapshot
+from segmentation.ledger import Quarantine
 from segmentation.money import parse_rates
 from segmentation.outcomes import Partition
 from segmentation.settings import HouseSettings

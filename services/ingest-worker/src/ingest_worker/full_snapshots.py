@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from ingest_worker import telemetry
 from ingest_worker.producing import Producer, marker_message, produce, snapshot_message
-from segmentation.ledger import FullSnapshot, FullSnapshots
+from segmentation.feeds import FullSnapshot, FullSnapshots
 from segmentation.messages import SnapshotBeginMarker, SnapshotEndMarker
 
 CUSTOMERS_AT_ONCE = 500

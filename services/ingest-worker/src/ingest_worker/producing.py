@@ -13,7 +13,8 @@ from segmentation import messages
 from segmentation.announcements import Change
 from segmentation.assessment import Snapshot
 from segmentation.events import RejectReason
-from segmentation.ledger import ChangeAnnouncement, DeadLetter
+from segmentation.feeds import ChangeAnnouncement
+from segmentation.ledger import DeadLetter
 from segmentation.messages import DeadLetterHeaders, SnapshotBeginMarker, SnapshotEndMarker
 
 _LARGEST_BYTES = 900_000

@@ -20,7 +20,8 @@ from ingest_worker.telemetry import Metrics
 from ingest_worker.waiting import Backoff, pause
 from segmentation.erasure import ErasureNotices
 from segmentation.errors import StoreUnavailable
-from segmentation.ledger import Feed, Feeds, FullSnapshots, Ledger, Place
+from segmentation.feeds import Feed, Feeds, FullSnapshots
+from segmentation.ledger import Ledger, Place
 
 _AT_ONCE = 500
 _IDLE_SECONDS = 0.2

@@ -15,7 +15,19 @@ from segment_api.documenting import complete_document, serve_asyncapi, serve_doc
 from segment_api.guarding import Guard, require_scope
 from segment_api.limits import LimitBody, LimitHead
 from segment_api.observing import Observe
-from segment_api.routes import audit, customers, dispatch, dossiers, health, ingest, listing, models, policies, privacy, tiers
+from segment_api.routes import (
+    audit,
+    customers,
+    dispatch,
+    dossiers,
+    health,
+    ingest,
+    listing,
+    models,
+    policies,
+    privacy,
+    tiers,
+)
 from segment_api.telemetry import CountRequests, Metrics
 
 _DESCRIPTION = """

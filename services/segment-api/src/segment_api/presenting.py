@@ -8,22 +8,13 @@ from typing import Any
 
 from segment_api import ingest_schemas, listing_schemas, policy_schemas, schemas
 from segmentation import services
+from segmentation.answers import Answer, Answers, DayTotal, EventFate, IngestStatus, PartitionStatus, TierOverview
 from segmentation.assessment import Snapshot
 from segmentation.dry_run import DryRun
+from segmentation.feeds import FullSnapshot
 from segmentation.fields import CustomerId
-from segmentation.ledger import (
-    Answer,
-    Answers,
-    DayTotal,
-    DeadLetter,
-    EventFate,
-    FullSnapshot,
-    IngestStatus,
-    PartitionStatus,
-    Replay,
-    TierOverview,
-)
-from segmentation.listing import UNKNOWN, Breakdown, RegionOverview, SegmentCount, SegmentOverview
+from segmentation.ledger import DeadLetter, Replay
+from segmentation.listing import UNKNOWN, Breakdown, RegionOverview, SegmentCount, SegmentOverview, names_of_segments
 from segmentation.money import MINOR_UNITS, format_minor
 from segmentation.outcomes import Outcome
 from segmentation.overrides import Override, effective_tier
@@ -48,7 +39,7 @@ def present_segment(answer: Answer, language: str) -> schemas.SegmentAnswer:
         segment=schemas.SegmentPart(
             **present_named_segment(snapshot, policy, answer.model, language).model_dump(),
             since=snapshot.segment_since,
-            source="rules" if snapshot.outlook is None else f"model:{snapshot.model_version}",
+            source=source_of_segment(snapshot),
             confidence=snapshot.outlook and snapshot.outlook.confidence,
         ),
         lifecycle=snapshot.lifecycle,
@@ -80,12 +71,23 @@ def present_segment(answer: Answer, language: str) -> schemas.SegmentAnswer:
 
 def present_named_segment(snapshot: Snapshot, policy: Policy, model: Model | None, language: str) -> schemas.NamedPart:
     """The segment that is shown: the model's where it knows the customer, else the policy's."""
+    name = name_of_segment(snapshot, policy, model, language)
+    return schemas.NamedPart(code=snapshot.shown_segment, name=name)
+
+
+def name_of_segment(snapshot: Snapshot, policy: Policy, model: Model | None, language: str) -> str:
+    """The name of the segment that is shown."""
     code = snapshot.shown_segment
     if snapshot.outlook is None:
-        return schemas.NamedPart(code=code, name=policy.segments[code].name(language))
+        return policy.segments[code].name(language)
     # A model that an upgrade has left unreadable has no names any more.
     names = {} if model is None else {segment.code: segment.name(language) for segment in model.segments}
-    return schemas.NamedPart(code=code, name=names.get(code, code))
+    return names.get(code, code)
+
+
+def source_of_segment(snapshot: Snapshot) -> str:
+    """What decided the segment that is shown: `rules`, or a model by its version."""
+    return "rules" if snapshot.outlook is None else f"model:{snapshot.model_version}"
 
 
 def present_override(override: Override | None) -> schemas.OverridePart | None:
@@ -179,7 +181,7 @@ def present_level(
 
 def present_segments_summary(overview: SegmentOverview, language: str) -> listing_schemas.SegmentsSummary:
     """Everyone by segment."""
-    names = overview.policy.segments
+    names = names_of_segments(overview.policy, overview.model)
     return listing_schemas.SegmentsSummary(
         as_of=overview.as_of,
         customers=overview.customers,

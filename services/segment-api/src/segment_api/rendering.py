@@ -18,8 +18,8 @@ from typing import Any, Final
 import msgspec
 
 from segment_api import presenting, schemas
+from segmentation.answers import Answer, Answers
 from segmentation.fields import CustomerId
-from segmentation.ledger import Answer, Answers
 from segmentation.overrides import effective_tier
 from segmentation.policy import Policy, Reason
 
@@ -77,11 +77,11 @@ def segment_bytes(answer: Answer, language: str) -> bytes:
             "customer_id": each.customer_id,
             "as_of": answer.as_of,
             "segment": {
-                "code": each.segment,
-                "name": policy.segments[each.segment].name(language),
+                "code": each.shown_segment,
+                "name": presenting.name_of_segment(each, policy, answer.model, language),
                 "since": each.segment_since,
-                "source": "rules",
-                "confidence": None,
+                "source": presenting.source_of_segment(each),
+                "confidence": each.outlook and each.outlook.confidence,
             },
             "lifecycle": each.lifecycle,
             "value_tier": each.tier,
@@ -93,10 +93,13 @@ def segment_bytes(answer: Answer, language: str) -> bytes:
                 "override": None if override is None else override.model_dump(mode="json"),
             },
             "value_level": each.facets.value_level,
-            "risk": {"churn_probability": None},
+            "risk": {
+                "churn_probability": each.outlook and each.outlook.churn_probability,
+                "warning": each.churn_warning,
+            },
             "recommended_service_level": _level_of(answer, language)[1],
             "stale": answer.stale,
-            "versions": {"policy": each.policy_version, "model": None},
+            "versions": {"policy": each.policy_version, "model": each.model_version or None},
             "updated_at": schemas.utc_text(each.updated_at),
         }
     )
@@ -148,8 +151,8 @@ COLUMNS: Final = (
     "customer_id", "as_of", "segment", "segment_name", "segment_since", "lifecycle", "value_tier", "computed_tier",
     "tier_since", "demotion_due", "override_tier", "override_service_level", "override_expires_on", "value_level",
     "grade", "size", "frequency", "industry", "subject_type", "region", "channel", "needs", "churn_probability",
-    "service_level", "service_level_name", "dispatch_priority", "actions", "reasons", "stale", "policy_version",
-    "model_version", "updated_at",
+    "churn_warning", "service_level", "service_level_name", "dispatch_priority", "actions", "reasons", "stale",
+    "policy_version", "model_version", "updated_at",
 )  # fmt: skip
 """Of a CSV export; the names never change with the language."""
 
@@ -223,8 +226,8 @@ def _csv_row(answer: Answer, language: str) -> Sequence[Any]:
     return (
         each.customer_id,
         answer.as_of,
-        each.segment,
-        policy.segments[each.segment].name(language),
+        each.shown_segment,
+        presenting.name_of_segment(each, policy, answer.model, language),
         each.segment_since,
         each.lifecycle,
         each.tier,
@@ -243,7 +246,8 @@ def _csv_row(answer: Answer, language: str) -> Sequence[Any]:
         facets.region,
         facets.channel,
         " ".join(facets.needs),
-        None,
+        each.outlook and each.outlook.churn_probability,
+        str(each.churn_warning).lower(),
         level.code,
         level.name,
         level.dispatch_priority,
@@ -251,6 +255,6 @@ def _csv_row(answer: Answer, language: str) -> Sequence[Any]:
         "; ".join(level.reasons),
         str(answer.stale).lower(),
         each.policy_version,
-        None,
+        each.model_version or None,
         schemas.utc_text(each.updated_at),
     )

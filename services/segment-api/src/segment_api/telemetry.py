@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segmentation.ledger import IngestStatus
+from segmentation.answers import IngestStatus
 
 _log = logging.getLogger("segment_api")
 

@@ -28,9 +28,10 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from segmentation.answers import Answer, Answers
 from segmentation.assessment import Snapshot
 from segmentation.fields import CustomerId
-from segmentation.ledger import Answer, House
+from segmentation.ledger import House
 from segmentation.listing import (
     UNKNOWN,
     Breakdown,
@@ -43,8 +44,8 @@ from segmentation.listing import (
     SegmentOverview,
     SegmentPart,
     SegmentParts,
+    names_of_segments,
 )
-from segmentation.policy import Policy
 from segmentation.storage.assessed import load_snapshots, snapshots_of
 from segmentation.storage.engine import transaction
 from segmentation.storage.reader import PostgresReader
@@ -61,13 +62,17 @@ _MOST_OVERDUE: Final = 2_000
 
 _DUE = """
     (snapshots.due_on <= :as_of OR snapshots.policy_version < :policy_version
-     OR snapshots.policy_version > :policy_version OR (:went_back AND snapshots.as_of > :as_of))
+     OR snapshots.policy_version > :policy_version OR (:went_back AND snapshots.as_of > :as_of)
+     OR (snapshots.policy_version = :policy_version
+         AND (snapshots.model_version < :model_version OR snapshots.model_version > :model_version))
+     OR (snapshots.churn_probability IS NOT NULL AND snapshots.as_of < :as_of))
 """
-"""What the sweep will take; all but the last, which is rare, found by an index."""
+"""What the sweep will take; all but the moved clock, which is rare, found by an index."""
 _OVERDUE = f"({_DUE} OR snapshots.order_traits IS NULL)"
 """As the reader sees it: what stands in the row is not what it would answer."""
 _WENT_BACK = text("SELECT as_of > :as_of FROM tier_state")
 _COLUMNS: Final[Mapping[Filter, str]] = {
+    Filter.SEGMENT: "coalesce(snapshots.behaviour, snapshots.segment)",
     Filter.INDUSTRY: f"coalesce(snapshots.industry, '{UNKNOWN}')",
     Filter.SUBJECT_TYPE: f"coalesce(snapshots.subject_type, '{UNKNOWN}')",
 }
@@ -88,7 +93,8 @@ _ALL_DUE = text(f"SELECT count(*) FROM snapshots WHERE {_DUE}")  # noqa: S608 - 
 _EVERYONE = f"""
     -- Stored snapshots that stand, and what was assessed in place of the others.
     WITH everyone AS (
-        SELECT segment, industry, region, tier, value FROM snapshots WHERE :all OR NOT {_DUE}
+        SELECT coalesce(behaviour, segment) AS segment, industry, region, tier, value FROM snapshots
+        WHERE :all OR NOT {_DUE}
         UNION ALL
         SELECT * FROM unnest(CAST(:segments AS text[]), CAST(:industries AS text[]), CAST(:regions AS text[]),
                              CAST(:tiers AS text[]), CAST(:values AS numeric[]))
@@ -151,7 +157,7 @@ class PostgresDirectory:
 
         async def count() -> SegmentOverview:
             async with self._reading() as connection:
-                as_of, policy, everyone, overdue = await self._standing(connection, now)
+                answers, everyone, overdue = await self._standing(connection, now)
                 broken_down = {
                     each: _parts(await connection.execute(_BY_PART[each], everyone | {"parts": parts}))
                     for each in wanted
@@ -162,17 +168,18 @@ class PostgresDirectory:
                     counts = {row.segment: row.customers for row in await connection.execute(_BY_SEGMENT, everyone)}
             nobody = SegmentParts([], 0, 0)
             return SegmentOverview(
-                as_of,
+                answers.as_of,
                 sum(counts.values()),
                 overdue,
                 [
                     SegmentCount(
                         code, counts.get(code, 0), {each: broken_down[each].get(code, nobody) for each in wanted}
                     )
-                    # Of an older policy there may be others, while too many are overdue.
-                    for code in dict.fromkeys([*policy.segments, *sorted(counts)])
+                    # Of an older policy or model there may be others, while too many are overdue.
+                    for code in dict.fromkeys([*names_of_segments(answers.policy, answers.model), *sorted(counts)])
                 ],
-                policy,
+                answers.policy,
+                answers.model,
             )
 
         return await self._shared.once(("segments", wanted, parts), count)
@@ -180,7 +187,7 @@ class PostgresDirectory:
     async def regions(self, *, after: str | None, limit: int, now: datetime) -> RegionOverview:
         async def count() -> RegionOverview:
             async with self._reading() as connection:
-                as_of, policy, everyone, overdue = await self._standing(connection, now)
+                answers, everyone, overdue = await self._standing(connection, now)
                 asked = everyone | {"after": after, "limit": limit + 1}
                 rows = (await connection.execute(_BY_REGION, asked)).all()
             regions = [
@@ -193,8 +200,8 @@ class PostgresDirectory:
                 for row in rows
             ]
             return RegionOverview(
-                as_of,
-                policy.tiers.basis,
+                answers.as_of,
+                answers.policy.tiers.basis,
                 rows[0].everyone if rows else 0,
                 overdue,
                 int(rows[0].total) if rows else 0,
@@ -204,13 +211,11 @@ class PostgresDirectory:
 
         return await self._shared.once(("regions", after, limit), count)
 
-    async def _standing(
-        self, connection: AsyncConnection, now: datetime
-    ) -> tuple[date | None, Policy, dict[str, Any], int]:
-        """The day, the policy, the parameters of everyone, and how many of them are counted as they once stood."""
+    async def _standing(self, connection: AsyncConnection, now: datetime) -> tuple[Answers, dict[str, Any], int]:
+        """The day and who decides, the parameters of everyone, and how many of them are counted as they once stood."""
         moment = await self._reader.moment(connection)
         answers = await self._reader.answers_of(connection, moment, {}, now=now)
-        asked: dict[str, Any] = {"as_of": answers.as_of or date.max, "policy_version": answers.policy.version}
+        asked: dict[str, Any] = {"as_of": answers.as_of or date.max, **_versions(moment)}
         asked["went_back"] = bool(await connection.scalar(_WENT_BACK, {"as_of": asked["as_of"]}))
         some = list(await connection.scalars(_DUE_ONES, asked | {"limit": _MOST_OVERDUE + 1}))
         overdue, known = 0, dict[CustomerId, Answer]()
@@ -222,13 +227,13 @@ class PostgresDirectory:
         again = [answer.snapshot for answer in known.values()]
         everyone = asked | {
             "all": overdue > 0,
-            "segments": [each.segment for each in again],
+            "segments": [each.shown_segment for each in again],
             "industries": [each.facets.industry for each in again],
             "regions": [each.facets.region for each in again],
             "tiers": [str(each.tier) for each in again],
             "values": [each.value for each in again],
         }
-        return answers.as_of, answers.policy, everyone, overdue
+        return answers, everyone, overdue
 
     @contextlib.asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
@@ -272,9 +277,9 @@ class _Search:
     async def _begin(self) -> None:
         self._moment = await self._reader.moment(self._connection)
         nobody = await self._reader.answers_of(self._connection, self._moment, {}, now=self._now)
-        self._criteria.check(nobody.policy)
+        self._criteria.check(nobody.policy, nobody.model)
         self._as_of = nobody.as_of
-        self._wanted |= {"as_of": nobody.as_of, "policy_version": nobody.policy.version, "went_back": True}
+        self._wanted |= {"as_of": nobody.as_of, "went_back": True, **_versions(self._moment)}
 
     async def _answers(self, snapshots: dict[CustomerId, Snapshot]) -> Iterable[Answer]:
         answers = await self._reader.answers_of(self._connection, self._moment, snapshots, now=self._now)
@@ -285,6 +290,10 @@ class _Search:
         if len(found) > limit:
             return CustomerPage(as_of, found[:limit], found[limit - 1].snapshot.customer_id)
         return CustomerPage(as_of, found, place)
+
+
+def _versions(moment: Any) -> dict[str, int]:  # noqa: ANN401 - a row of the reader's moment
+    return {"policy_version": moment.policy_version, "model_version": moment.model_version}
 
 
 def _next_statement(criteria: Criteria) -> tuple[TextClause, dict[str, Any]]:

@@ -13,8 +13,9 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from segmentation.feeds import ChangeAnnouncement, Feed
 from segmentation.fields import CustomerId
-from segmentation.ledger import ChangeAnnouncement, DeadLetter, Feed
+from segmentation.ledger import DeadLetter
 from segmentation.storage.engine import transaction
 from segmentation.storage.reader import DEAD_LETTER_COLUMNS, dead_letter_from_row
 

@@ -8,7 +8,7 @@ nothing any more.
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from segmentation.ledger import Feed, FullSnapshot, SnapshotChunk
+from segmentation.feeds import Feed, FullSnapshot, SnapshotChunk
 from segmentation.storage.assessed import SNAPSHOTS, snapshot_from_row
 from segmentation.storage.engine import transaction
 from segmentation.storage.feeds import place_some

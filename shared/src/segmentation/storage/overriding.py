@@ -43,13 +43,15 @@ class PostgresOverrides:
             as_of = self._today(now) or state.as_of
             if as_of is None:
                 return dict.fromkeys(wanted, UNKNOWN)
-            by = await self._library.deciders(connection, state.policy_version, state.model_version)
+            deciders = await self._library.deciders(connection, state.policy_version, state.model_version)
             judged = {
-                customer_id: judge_override(each, by.policy, as_of=as_of, now=now) if customer_id in known else UNKNOWN
+                customer_id: judge_override(each, deciders.policy, as_of=as_of, now=now)
+                if customer_id in known
+                else UNKNOWN
                 for customer_id, each in wanted.items()
             }
             accepted = {customer_id: each for customer_id, each in judged.items() if isinstance(each, Override)}
-            await assess_customers(connection, accepted, as_of=as_of, by=by, now=now, by_hand=accepted)
+            await assess_customers(connection, accepted, as_of=as_of, by=deciders, now=now, by_hand=accepted)
             await _store(connection, accepted)
             await note_deeds(connection, by, (_set(customer_id, each) for customer_id, each in accepted.items()))
         return {
@@ -67,8 +69,8 @@ class PostgresOverrides:
             override = known[customer_id].override
             if override is not None and override.counts(as_of):
                 by_hand: ByHand = {customer_id: ending}
-                by = await self._library.deciders(connection, state.policy_version, state.model_version)
-                await assess_customers(connection, by_hand, as_of=as_of, by=by, now=now, by_hand=by_hand)
+                deciders = await self._library.deciders(connection, state.policy_version, state.model_version)
+                await assess_customers(connection, by_hand, as_of=as_of, by=deciders, now=now, by_hand=by_hand)
                 await connection.execute(_END, {"customer_id": customer_id})
                 ended = Deed(Action.OVERRIDE_ENDED, customer_id=customer_id, reason=ending.reason, author=ending.author)
                 await note_deeds(connection, by, [ended])

@@ -111,8 +111,8 @@ PERSONAL: Final[Mapping[str, Holding]] = {
             Kind.CONTENT: "industry subject_type region channel needs order_traits",
             Kind.DERIVED: "value computed_tier computed_since closed_a closed_b closed_c tier tier_since lifecycle "
             "segment segment_since segment_reasons service_level service_reasons value_level size frequency grade "
-            "known additions",
-            Kind.BOOKKEEPING: "as_of due_on policy_version updated_at",
+            "known additions churn_probability behaviour confidence expected_value churn_warning",
+            Kind.BOOKKEEPING: "as_of due_on policy_version model_version updated_at",
         },
     ),
     "overrides": Holding(
@@ -232,8 +232,8 @@ PERSONAL: Final[Mapping[str, Holding]] = {
     ),
     "house": _nobody(
         "What the data is built with.",
-        "id clock base_currency time_zone as_of policy_version rates_version events_known_since erasure_key "
-        "erasure_key_check erasures customers_erased",
+        "id clock base_currency time_zone as_of policy_version model_version rates_version events_known_since "
+        "erasure_key erasure_key_check erasures customers_erased",
     ),
     "partitions": _nobody(
         "How far each partition was read, and exact counts.",
@@ -248,6 +248,16 @@ PERSONAL: Final[Mapping[str, Holding]] = {
     ),
     "workers": _nobody("Which workers live, and what they wait for.", "owner started_at seen_at waiting_for"),
     "exchange_rates": _nobody("Dated rates.", "currency day scaled_rate"),
+    "models": _nobody(
+        "What forecasts, by version: numbers fitted to many customers.",
+        "version document card refusals created_at",
+        staff="author note forced_because",
+    ),
+    "model_activations": _nobody(
+        "Which model was put in force, by whom and why.",
+        "id version kind activated_at replaced_version",
+        staff="author reason",
+    ),
     "policies": _nobody("What decides, by version.", "version source created_at origin", staff="author note"),
     "policy_activations": _nobody(
         "Which version was put in force, by whom and why.",

@@ -10,25 +10,24 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from segmentation import assessment, chronicle, metrics
-from segmentation.assessment import Snapshot
-from segmentation.calendar import BusinessCalendar, instant_of
-from segmentation.dossiers import Evidence, History
-from segmentation.events import event_key
-from segmentation.fields import CustomerId
-from segmentation.ledger import (
+from segmentation.answers import (
     Answer,
     Answers,
     AppliedEvent,
     DayTotal,
-    DeadLetter,
     EventFate,
-    FullSnapshot,
-    House,
     IngestStatus,
     PartitionStatus,
     TierOverview,
     TierShare,
 )
+from segmentation.assessment import Snapshot
+from segmentation.calendar import BusinessCalendar, instant_of
+from segmentation.dossiers import Evidence, History
+from segmentation.events import event_key
+from segmentation.feeds import FullSnapshot
+from segmentation.fields import CustomerId
+from segmentation.ledger import DeadLetter, House
 from segmentation.metrics import Metrics
 from segmentation.outcomes import Outcome, Partition
 from segmentation.policy import Policy
@@ -165,7 +164,7 @@ class PostgresReader:
         as_of = self._as_of(moment, now)
         by = await self._library.deciders(connection, moment.policy_version, moment.model_version)
         if as_of is None:
-            return Answers(None, {}, by.policy)
+            return Answers(None, {}, by.policy, by.model)
         due = [
             customer_id
             for customer_id, snapshot in snapshots.items()
@@ -198,7 +197,7 @@ class PostgresReader:
             )
             for customer_id, snapshot in snapshots.items()
         }
-        return Answers(as_of, known, by.policy)
+        return Answers(as_of, known, by.policy, by.model)
 
     async def _deciders(
         self, connection: AsyncConnection, snapshots: Iterable[Snapshot]

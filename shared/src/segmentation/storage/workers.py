@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from segmentation.ledger import WorkerStatus
+from segmentation.answers import WorkerStatus
 from segmentation.storage.engine import transaction
 
 LIVES: Final = "seen_at > clock_timestamp() - interval '10 seconds'"

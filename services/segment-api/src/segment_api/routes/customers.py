@@ -9,8 +9,8 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from segment_api import negotiating, problems, rendering, schemas
 from segment_api.context import Context, InContext, InLanguage
 from segment_api.problems import ProblemAnswer
+from segmentation.answers import Answer
 from segmentation.fields import CustomerId, read_customer_id
-from segmentation.ledger import Answer
 
 router = APIRouter(tags=["customers"])
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Response
 from segment_api import dispatch_schemas, problems
 from segment_api.context import InContext, InLanguage
 from segment_api.dispatch_schemas import OrderQuestion
+from segmentation.answers import Answers
 from segmentation.calendar import format_instant, instant_of
 from segmentation.dispatch import Scale, WaitingOrder, on_scale, prioritise
 from segmentation.fields import CustomerId, read_customer_id
-from segmentation.ledger import Answers
 from segmentation.tiering import Tier
 
 router = APIRouter(tags=["dispatch"])
@@ -101,5 +101,5 @@ def _with_customer(order: OrderQuestion, answers: Answers) -> WaitingOrder:
         None if stands is None else stands.lifecycle,
         order.promised_at,
         order.waiting_since,
-        warned=getattr(stands, "churn_warning", False),  # told by snapshots from a risk model on
+        warned=stands is not None and stands.churn_warning,
     )
