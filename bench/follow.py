@@ -90,7 +90,12 @@ async def _follow(site: Site, database: Database, topics: Topics, port: int) -> 
             await _until(partial(_is, client, customer_id, before), f"{customer_id} was not in {before}")
             begin = time.perf_counter()
             await asyncio.to_thread(site.produce, [event], topics)
-            await _until(partial(_is, client, customer_id, after), f"{customer_id} did not follow to {after}")
+            try:
+                await _until(partial(_is, client, customer_id, after), f"{customer_id} did not follow to {after}")
+            except BenchFailed as failed:
+                status = (await client.get("/ingest/status")).json()
+                behind = f"{status['lag']:,} messages are not read, tiers {status['tiers']} as of {status['as_of']}"
+                raise BenchFailed(f"{failed}, after {len(seconds)} did; {behind}") from None
             return time.perf_counter() - begin
 
         for number in range(_PROBES):

@@ -75,14 +75,14 @@ _BINARY_EXAMPLE: Final = {
     },
     "payload": {"score": 9, "kind": "csat"},
 }
-_AFTER: Final = {"value_tier": "A", "segment": "strategic", "service_level": "vip"}
+_AFTER: Final = {"value_tier": "A", "segment": "strategic", "service_level": "vip", "churn_warning": False}
 _CHANGE_EXAMPLE: Final = {
     "schema": 1,
     "kind": "change",
     "sequence": 4711,
     "customer_id": "C-1042",
     "as_of": "2026-11-22",
-    "before": {"value_tier": "B", "segment": "core", "service_level": "stable"},
+    "before": {"value_tier": "B", "segment": "core", "service_level": "stable", "churn_warning": False},
     "after": _AFTER,
     "reasons": ["tier A", "tier A"],
     "versions": {"policy": 1, "model": None},
