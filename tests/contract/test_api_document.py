@@ -16,28 +16,20 @@ from tests.support.api import (
     PROBLEM_TYPE,
     Api,
     cable_to,
+    context_of,
     everything_in,
     misfits,
     running,
     without_policy,
 )
 from tests.support.builders import a_complaint, a_feedback, a_return, an_order
-from tests.support.ledgers import DEFAULT_POLICY, house_of
+from tests.support.ledgers import DEFAULT_POLICY
 from tests.support.models import put_in_force
 from tests.support.oracle import Message, Setting
 
 from segment_api.app import create_app
-from segment_api.context import Context
-from segment_api.limits import LARGEST_BODY_BYTES
-from segmentation.storage.audit import PostgresAudit
-from segmentation.storage.directory import PostgresDirectory
+from segment_api.limits import LARGER_BODIES_BYTES, LARGEST_BODY_BYTES
 from segmentation.storage.engine import create_engine
-from segmentation.storage.erasing import PostgresPrivacy
-from segmentation.storage.ledger import PostgresLedger
-from segmentation.storage.models import PostgresModels
-from segmentation.storage.overriding import PostgresOverrides
-from segmentation.storage.policies import PostgresPolicies
-from segmentation.storage.reader import PostgresReader
 
 STORED: Final = Path(__file__).with_name("openapi.json")
 REGENERATE: Final = ".venv/bin/python -m tests.contract.test_api_document"
@@ -56,14 +48,8 @@ SELF_EVIDENT: Final = frozenset(
 
 def served() -> dict[str, Any]:
     """The document of the application as it stands."""
-    house = house_of(Setting())
     nowhere = create_engine("postgresql://nobody@localhost/nowhere", application_name="tests", pool_size=1)
-    reader, quarantine = PostgresReader(nowhere, house), PostgresLedger(nowhere, house)
-    directory = PostgresDirectory(nowhere, house)
-    overrides, policies = PostgresOverrides(nowhere, house), PostgresPolicies(nowhere, house)
-    now, audit = datetime(2026, 11, 22, tzinfo=UTC), PostgresAudit(nowhere)
-    privacy, models = PostgresPrivacy(nowhere, house), PostgresModels(nowhere, house)
-    context = Context(reader, quarantine, overrides, house, lambda: now, policies, models, audit, directory, privacy)
+    context = context_of(nowhere, Setting(), lambda: datetime(2026, 11, 22, tzinfo=UTC))
     document: dict[str, Any] = create_app(context).openapi()
     return document
 
@@ -228,6 +214,7 @@ def test_every_error_is_documented_as_a_problem(operation: dict[str, Any]) -> No
         ("GET /ingest/status", {"200", "503"}),
         ("GET /ingest/totals", {"200", "422", "503"}),
         ("GET /ingest/full-snapshots", {"200", "503"}),
+        ("POST /events", {"200", "413", "422", "429", "503"}),
         ("GET /events/{event_id}", {"200", "404", "503"}),
         ("GET /dead-letters", {"200", "422", "503"}),
         ("GET /dead-letters/{letter_id}", {"200", "404", "503"}),
@@ -419,6 +406,15 @@ QUESTIONS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
         ("/ingest/totals?from=2026-03-02&to=2026-03-01", {}),
         ("/ingest/totals?from=2026-03-01", {}),
     ],
+    "POST /events": [
+        ("/events", {"json": [an_order(event_id="posted-1"), {}, 1]}),
+        ("/events?validate_only=true", {"json": {"events": [an_order(event_id="posted-2")]}}),
+        ("/events", {"content": b'{"a":1}\nnonsense\n', "headers": {"Content-Type": "application/x-ndjson"}}),
+        ("/events", {"json": []}),
+        ("/events", {"json": {}}),
+        ("/events?validate_only=perhaps", {"json": []}),
+        ("/events", {"content": b" " * (LARGER_BODIES_BYTES["/events"] + 1)}),
+    ],
     "GET /events/{event_id}": [
         ("/events/order-1", {}),
         ("/events/nobody", {}),
@@ -483,7 +479,8 @@ async def test_live_answers_are_as_the_document_says(api: Api, name: str) -> Non
     )
     statuses = await documented(api.client, name)
     assert 200 in statuses
-    # test_api_access.py meets the refusals; test_api_policies.py, test_api_listing.py the 429 of what only few may do.
+    # test_api_access.py meets the refusals; test_api_policies.py, test_api_listing.py and test_api_posting.py the 429 of
+    # what only few may do at a time.
     without_errors = {int(status) for status in OPERATIONS[name]["responses"] if status not in REFUSALS} - {503}
     assert statuses == without_errors, "some documented answer never came"
 

@@ -112,26 +112,30 @@ class Api:
         return found
 
 
+def context_of(engine: AsyncEngine, setting: Setting, now: Callable[[], datetime]) -> Context:
+    """What the application answers from, over whatever the engine's database holds."""
+    house = house_of(setting)
+    ledger = PostgresLedger(engine, house)
+    return Context(
+        reader=PostgresReader(engine, house),
+        quarantine=ledger,
+        overrides=PostgresOverrides(engine, house),
+        house=house,
+        now=now,
+        policies=PostgresPolicies(engine, house),
+        models=PostgresModels(engine, house),
+        audit=PostgresAudit(engine),
+        directory=PostgresDirectory(engine, house),
+        privacy=PostgresPrivacy(engine, house),
+        intake=ledger,
+    )
+
+
 def client_of(
     engine: AsyncEngine, setting: Setting, now: Callable[[], datetime], door: Door | None = None
 ) -> httpx.AsyncClient:
     """The application over whatever the engine's database holds."""
-    house = house_of(setting)
-    app = create_app(
-        Context(
-            PostgresReader(engine, house),
-            PostgresLedger(engine, house),
-            PostgresOverrides(engine, house),
-            house,
-            now,
-            PostgresPolicies(engine, house),
-            PostgresModels(engine, house),
-            PostgresAudit(engine),
-            PostgresDirectory(engine, house),
-            PostgresPrivacy(engine, house),
-        ),
-        door,
-    )
+    app = create_app(context_of(engine, setting, now), door)
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app, raise_app_exceptions=False), base_url="http://tierline"
     )

@@ -98,6 +98,8 @@ class Settled:
     applied: list[AcceptedEvent] = field(default_factory=list)
     rejects: list[tuple[Delivery, Reject]] = field(default_factory=list)
     counts: dict[Partition, Counter[Outcome]] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    """Of every message, in order of reading."""
 
     def totals(self) -> Counter[Outcome]:
         """The counts of all partitions together."""
@@ -170,6 +172,7 @@ def settle(judgement: Judgement, *, new: AbstractSet[EventKey], known: Mapping[E
         if outcome is Outcome.REJECTED and isinstance(final, Reject):
             settled.rejects.append((reading.delivery, final))
         settled.counts.setdefault(reading.delivery.partition, Counter())[outcome] += 1
+        settled.outcomes.append(outcome)
     return settled
 
 

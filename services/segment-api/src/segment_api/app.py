@@ -20,6 +20,7 @@ from segment_api.routes import (
     customers,
     dispatch,
     dossiers,
+    events,
     health,
     ingest,
     listing,
@@ -41,6 +42,7 @@ Live customer segmentation for logistics: each customer's current **segment**, *
 * Why it is so: `GET /customers/{customer_id}/explanation`; what became of it: `GET /customers/{customer_id}/history`.
 * A person decides over the rules, for a time, by `PUT /customers/{customer_id}/override`.
 * All that is kept about a customer: `GET /customers/{customer_id}/data`; `DELETE /customers/{customer_id}` erases it.
+* Events come over Kafka, or by `POST /events`.
 * Operations look at `GET /ingest/status`, `GET /tiers`, `GET /dead-letters` and `GET /events/{event_id}`.
 * Tiers are relative: one customer's order can move another customer's tier. `stale` says when an answer
   rests on cut-offs that are behind.
@@ -106,8 +108,9 @@ def create_app(context: Context, door: Door | None = None) -> FastAPI:
     )
     app.state.context = context
     app.state.metrics = Metrics()
+    app.state.turns = events.Turns()
     problems.install(app)
-    for part in (customers, dispatch, dossiers, listing, privacy, tiers, policies, models, ingest, audit, health):
+    for part in (customers, dispatch, dossiers, listing, privacy, tiers, policies, models, ingest, events, audit, health):
         app.include_router(part.router)
     # The last one added is the first that a request meets.
     app.add_middleware(LimitBody)

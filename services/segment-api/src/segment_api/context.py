@@ -12,6 +12,7 @@ from segment_api.languages import choose_language
 from segmentation.access import AuditTrail
 from segmentation.dossiers import Dossiers, Overrides
 from segmentation.erasure import Privacy
+from segmentation.intake import Intake
 from segmentation.ledger import House, Quarantine
 from segmentation.listing import Directory
 from segmentation.money import MINOR_UNITS
@@ -32,6 +33,7 @@ class Context:
     audit: AuditTrail
     directory: Directory
     privacy: Privacy
+    intake: Intake
     exports: Slots = field(default_factory=Slots)
 
     @property

@@ -20,6 +20,7 @@ from segment_api import (
     listing_schemas,
     model_schemas,
     policy_schemas,
+    posting_schemas,
     privacy_schemas,
     problems,
     schemas,
@@ -28,6 +29,18 @@ from segment_api.scopes import NEEDED
 from segmentation.access import Scope
 
 _NOT_OURS = "HTTPValidationError"
+_TOPICS = (
+    schemas,
+    audit_schemas,
+    ingest_schemas,
+    posting_schemas,
+    policy_schemas,
+    model_schemas,
+    dossier_schemas,
+    listing_schemas,
+    dispatch_schemas,
+    privacy_schemas,
+)
 _ASSETS = "/static-offline-docs"
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _SCHEMES: Final = {
@@ -62,18 +75,7 @@ def complete_document(app: FastAPI) -> None:
                 if _NOT_OURS in str(operation["responses"].get("422", "")):
                     del operation["responses"]["422"]
         _declare_access(document)
-        topics = (
-            schemas,
-            audit_schemas,
-            ingest_schemas,
-            policy_schemas,
-            model_schemas,
-            dossier_schemas,
-            listing_schemas,
-            dispatch_schemas,
-            privacy_schemas,
-        )
-        for model in {name: value for topic in topics for name, value in vars(topic).items()}.values():
+        for model in {name: value for topic in _TOPICS for name, value in vars(topic).items()}.values():
             if isinstance(model, type) and issubclass(model, BaseModel) and model.__name__ in parts:
                 example = (model.model_config.get("json_schema_extra") or {}).get("example")  # type: ignore[union-attr]
                 if example is not None:

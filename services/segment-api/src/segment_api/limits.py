@@ -37,6 +37,9 @@ class LimitHead:
                 return
         await self._app(scope, receive, send)
 
+LARGER_BODIES_BYTES = {"/events": 8 * 1024 * 1024}
+"""A thousand events of 8 kB each, or one that is too large among many, which is for the ledger to say."""
+
 
 class LimitBody:
     """ASGI middleware: answers 413 as soon as a body is known to be too large."""
@@ -48,9 +51,10 @@ class LimitBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        problem = ProblemAnswer(413, f"The body has more than {LARGEST_BODY_BYTES} bytes; send less at a time.")
+        largest = LARGER_BODIES_BYTES.get(scope["path"], LARGEST_BODY_BYTES)
+        problem = ProblemAnswer(413, f"The body has more than {largest} bytes; send less at a time.")
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > LARGEST_BODY_BYTES:
+        if declared.isdigit() and int(declared) > largest:
             await answer(Request(scope), problem)(scope, receive, send)
             return
         received = 0
@@ -59,16 +63,16 @@ class LimitBody:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > LARGEST_BODY_BYTES:
+            if received > largest:
                 raise problem
             return message
 
         async def guarded_send(message: Message) -> None:
             # Whatever the application makes of the exception above, the answer is ours.
-            if received <= LARGEST_BODY_BYTES:
+            if received <= largest:
                 await send(message)
 
         with contextlib.suppress(ProblemAnswer):
             await self._app(scope, counting_receive, guarded_send)
-        if received > LARGEST_BODY_BYTES:
+        if received > largest:
             await answer(Request(scope), problem)(scope, receive, send)

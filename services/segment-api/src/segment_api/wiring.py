@@ -54,9 +54,10 @@ async def serve(settings: ApiSettings) -> None:
     )
     try:
         await foundation.open_house(engine, settings.house)
+        ledger = PostgresLedger(engine, settings.house)
         context = Context(
             reader=PostgresReader(engine, settings.house),
-            quarantine=PostgresLedger(engine, settings.house),
+            quarantine=ledger,
             overrides=PostgresOverrides(engine, settings.house),
             house=settings.house,
             now=_now,
@@ -65,6 +66,7 @@ async def serve(settings: ApiSettings) -> None:
             audit=PostgresAudit(engine),
             directory=PostgresDirectory(engine, settings.house),
             privacy=PostgresPrivacy(engine, settings.house),
+            intake=ledger,
             exports=Slots(settings.exports_at_once),
         )
         keys = PostgresKeys(engine)

@@ -29,15 +29,16 @@ from segmentation.events import (
     fingerprint,
 )
 from segmentation.fields import CustomerId
+from segmentation.intake import POSTED, Verdict
 from segmentation.ledger import Batch, Claim, Halt, House, Place, Receipt, Replay
-from segmentation.outcomes import AcceptedEvent, Delivery, Outcome, Partition, Reading, Settled
+from segmentation.outcomes import AcceptedEvent, Delivery, Judgement, Outcome, Partition, Reading, Settled
 from segmentation.storage import budgets, positions, suppression, tables, tiers, workers
 from segmentation.storage import counted as counted_state
 from segmentation.storage.assessed import assess_customers, lock_customers
 from segmentation.storage.audit import note_deeds
 from segmentation.storage.bulk import insert_rows
 from segmentation.storage.engine import transaction, translated_failures
-from segmentation.storage.foundation import Library, load_state
+from segmentation.storage.foundation import Library, State, load_state
 from segmentation.storage.positions import advance
 
 _CONTENTS = text("""
@@ -63,6 +64,7 @@ _REFUSED = text("""
     WHERE id > :after AND replayed_as IS NULL AND (CAST(:reason AS text) IS NULL OR reason = :reason)
     ORDER BY id LIMIT :limit
 """)
+_POSTED_OFFSETS = text("SELECT nextval('posted_offsets') FROM generate_series(1, CAST(:events AS integer))")
 _MOVE_COUNT = text("""
     -- A message has one outcome: it leaves the rejected for what the replay made of it.
     UPDATE partitions SET
@@ -145,6 +147,29 @@ class PostgresLedger:
             halted = await budgets.charge(connection, batch, taken.settled, self._budget)
         return Receipt(taken.settled.totals(), taken.customers, taken.changes, halted)
 
+    async def take_in(self, readings: Sequence[Reading], *, now: datetime) -> Sequence[Verdict]:
+        """Records what was posted by the steps of `record`, without a claim and without a budget."""
+        if not readings:
+            return []
+        async with transaction(self._engine) as connection:
+            # From a sequence, which nobody waits for: the partition's row is locked last, as by all writers.
+            offsets = list(await connection.scalars(_POSTED_OFFSETS, {"events": len(readings)}))
+            placed = [
+                Reading(Delivery(POSTED, offset, each.delivery.value, each.delivery.headers), each.decoded)
+                for offset, each in zip(offsets, readings, strict=True)
+            ]
+            taken = await self._take_in(connection, placed, now)  # 1 to 6
+            await _quarantine(connection, taken.settled)  # 7
+            await positions.add_posted(connection, taken.settled, taken.first_heard[POSTED], offsets[-1] + 1)  # 8
+        return _verdicts(placed, taken.settled)
+
+    async def try_out(self, readings: Sequence[Reading], *, now: datetime) -> Sequence[Verdict]:
+        async with transaction(self._engine, isolation="REPEATABLE READ") as connection:
+            judgement = await self._judge(connection, readings, await load_state(connection), now)
+            known = await _known(connection, judgement.keys)
+        new = judgement.candidates.keys() - known.keys()
+        return _verdicts(readings, outcomes.settle(judgement, new=new, known=known))
+
     async def halts(self, partitions: Iterable[Partition]) -> Mapping[Partition, Halt]:
         async with transaction(self._engine) as connection:
             return await budgets.halts(connection, partitions)
@@ -158,14 +183,7 @@ class PostgresLedger:
         # 1
         await suppression.pass_gate(connection)
         state = await load_state(connection)
-        named = outcomes.customers_named(readings)
-        judgement = outcomes.judge(
-            readings,
-            suppressed=await suppression.suppressed_among(connection, state, self._house.erasure_key, named),
-            rates=await self._library.rates(connection, state.rates_version),
-            calendar=self._calendar,
-            now=instant_of(now),
-        )
+        judgement = await self._judge(connection, readings, state, now)
         # 2
         new = await _insert_events(connection, judgement.candidates)
         known = await _known(connection, judgement.keys - new)
@@ -197,6 +215,18 @@ class PostgresLedger:
                 first_heard=first_heard.keys(),
             )
         return _TakenIn(settled, Counter(first_heard.values()), len(touched.customers), changes)
+
+    async def _judge(
+        self, connection: AsyncConnection, readings: Sequence[Reading], state: State, now: datetime
+    ) -> Judgement:
+        named = outcomes.customers_named(readings)
+        return outcomes.judge(
+            readings,
+            suppressed=await suppression.suppressed_among(connection, state, self._house.erasure_key, named),
+            rates=await self._library.rates(connection, state.rates_version),
+            calendar=self._calendar,
+            now=instant_of(now),
+        )
 
     async def replay(self, letter_id: int, *, now: datetime, by: Actor = ANYONE) -> Replay | None:
         async with transaction(self._engine) as connection:
@@ -375,6 +405,14 @@ async def _add_customers(connection: AsyncConnection, applied: Iterable[Accepted
         then="ON CONFLICT DO NOTHING RETURNING customer_id",
     )
     return {row.customer_id: first[row.customer_id] for row in inserted}
+
+
+def _verdicts(readings: Sequence[Reading], settled: Settled) -> list[Verdict]:
+    rejects = (reject for _, reject in settled.rejects)
+    return [
+        Verdict(reading.decoded.event_id, outcome, next(rejects) if outcome is Outcome.REJECTED else None)
+        for reading, outcome in zip(readings, settled.outcomes, strict=True)
+    ]
 
 
 async def _quarantine(connection: AsyncConnection, settled: Settled) -> None:

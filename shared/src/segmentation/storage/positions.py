@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from segmentation.errors import PartitionLost
+from segmentation.intake import POSTED
 from segmentation.ledger import Batch, Claim
 from segmentation.outcomes import Outcome, Partition, Settled
 from segmentation.storage.budgets import halt_from_row, places
@@ -23,6 +24,7 @@ _CLAIM = text("""
 """)
 _REPOSITION = text("""
     UPDATE partitions SET epoch = epoch + 1, owner = NULL, next_offset = NULL, end_offset = NULL
+    WHERE topic <> :posted
 """)
 _ADVANCE = text("""
     -- Compare-and-set: the batch counts only if this worker still holds the claim and nobody moved on.
@@ -46,6 +48,25 @@ _ADVANCE = text("""
     WHERE stored.topic = given.topic AND stored.number = given.number AND stored.owner = :owner
       AND stored.epoch = given.epoch AND stored.next_offset IS NOT DISTINCT FROM given.began
     RETURNING stored.topic, stored.number
+""")
+_ADD_POSTED = text("""
+    -- Read as soon as it is there: it has no lag, and nobody claims it.
+    INSERT INTO partitions AS stored (topic, number, epoch, next_offset, end_offset, applied, duplicate, rejected,
+        suppressed, new_customers, last_applied_at, unsettled_since)
+    SELECT :topic, :number, 0, given.next_offset, given.next_offset, given.applied, :duplicate, :rejected, :suppressed,
+        :new_customers, CASE WHEN given.applied > 0 THEN clock_timestamp() END,
+        CASE WHEN given.applied > 0 THEN clock_timestamp() END
+    FROM (SELECT CAST(:next_offset AS bigint) AS next_offset, CAST(:applied AS bigint) AS applied) AS given
+    ON CONFLICT (topic, number) DO UPDATE SET
+        next_offset = greatest(stored.next_offset, EXCLUDED.next_offset),
+        end_offset = greatest(stored.end_offset, EXCLUDED.end_offset),
+        applied = stored.applied + EXCLUDED.applied,
+        duplicate = stored.duplicate + EXCLUDED.duplicate,
+        rejected = stored.rejected + EXCLUDED.rejected,
+        suppressed = stored.suppressed + EXCLUDED.suppressed,
+        new_customers = stored.new_customers + EXCLUDED.new_customers,
+        last_applied_at = coalesce(EXCLUDED.last_applied_at, stored.last_applied_at),
+        unsettled_since = coalesce(stored.unsettled_since, EXCLUDED.unsettled_since)
 """)
 _LOCK = text("""
     -- In one order for all who update several of them.
@@ -76,9 +97,9 @@ async def claim(connection: AsyncConnection, partitions: Iterable[Partition], ow
 
 
 async def reposition(connection: AsyncConnection) -> None:
-    """Forgets how far every partition was read; counts stay."""
+    """Forgets how far every partition of the broker was read; counts stay."""
     await connection.execute(_LOCK_ALL)
-    await connection.execute(_REPOSITION)
+    await connection.execute(_REPOSITION, {"posted": POSTED.topic})
 
 
 async def release(connection: AsyncConnection, owner: str) -> None:
@@ -92,6 +113,17 @@ async def note_ends(connection: AsyncConnection, end_offsets: Mapping[Partition,
     given = places(end_offsets)
     await connection.execute(_LOCK, given)
     await connection.execute(_NOTE_ENDS, given | {"end_offsets": list(end_offsets.values()), "owner": owner})
+
+
+async def add_posted(connection: AsyncConnection, settled: Settled, first_heard: int, next_offset: int) -> None:
+    """Adds what was posted to the exact counters."""
+    counts = settled.totals()
+    await connection.execute(
+        _ADD_POSTED,
+        POSTED._asdict()
+        | {"next_offset": next_offset, "new_customers": first_heard}
+        | {outcome.value: counts[outcome] for outcome in Outcome},
+    )
 
 
 async def advance(

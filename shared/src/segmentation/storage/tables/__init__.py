@@ -15,7 +15,7 @@ from segmentation.storage.tables.baseline import (
 from segmentation.storage.tables.common import metadata
 from segmentation.storage.tables.counted import customers, day_buckets, events, orders, retractions
 from segmentation.storage.tables.deciding import model_activations, models, policies, policy_activations
-from segmentation.storage.tables.foundation import exchange_rates, house, partitions, workers
+from segmentation.storage.tables.foundation import exchange_rates, house, partitions, posted_offsets, workers
 from segmentation.storage.tables.outgoing import changes, dead_letters, feeds, full_snapshots
 from segmentation.storage.tables.people import api_keys, audit, erasures, suppressed_customers
 from segmentation.storage.tables.standing import history, overrides, snapshots, tier_state, value_moves
@@ -47,6 +47,7 @@ __all__ = [
     "partitions",
     "policies",
     "policy_activations",
+    "posted_offsets",
     "retractions",
     "snapshots",
     "suppressed_customers",

@@ -1,6 +1,6 @@
 """What a ledger is built with, how far it has come, and who is at work."""
 
-from sqlalchemy import BigInteger, Column, Date, Integer, LargeBinary, Numeric, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Column, Date, Integer, LargeBinary, Numeric, Sequence, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from segmentation.storage.tables.common import MOMENT, metadata
@@ -48,6 +48,9 @@ partitions = Table(
     Column("halted_reasons", JSONB, comment="[reason, rejects] of those, the most frequent first"),
     postgresql_with={"fillfactor": "50"},
 )
+
+posted_offsets = Sequence("posted_offsets", start=0, minvalue=0, metadata=metadata)
+"""Of events that were posted: unique, with gaps where a transaction came to nothing."""
 
 workers = Table(
     "workers",
