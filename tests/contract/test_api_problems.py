@@ -320,7 +320,8 @@ async def test_a_fault_of_our_own_is_a_problem_that_gives_nothing_away() -> None
             raise RuntimeError("the secret is 1234")
 
     broken: Any = Broken()
-    context = Context(broken, broken, broken, house_of(Setting()), _never, broken, broken, broken, broken, broken, broken)
+    stores = {name: broken for name in Context.__dataclass_fields__ if name not in ("house", "now", "exports")}
+    context = Context(house=house_of(Setting()), now=_never, **stores)
     transport = httpx.ASGITransport(app=create_app(context), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://tierline") as client:
         answer = await client.get("/tiers")

@@ -90,3 +90,25 @@ async def test_a_rejected_message_is_announced_with_its_bytes_reason_and_origin(
     assert [told[offset].value for offset in range(4)] == [b"nonsense", b"", b"", large]
     headers = dict(told[0].headers)
     assert (headers["tierline-topic"], headers["tierline-partition"], headers["trace"]) == (topic.encode(), b"0", b"1")
+
+
+async def test_changes_older_than_they_are_kept_go_once_they_are_on_their_topic(
+    site: Site, kafka: EmbeddedKafka
+) -> None:
+    """From the oldest on, and it is said up to where."""
+    worker = site.start()
+    await produce(kafka.bootstrap_servers, spread(_orders(customers=9, orders=1), [site.settings["TOPIC_ORDERS"]], 4))
+    await site.is_in(9)
+    count = len(await site.store.changes())
+    await _everything_on(kafka.bootstrap_servers, site.settings["TOPIC_CHANGES"], count=count)
+    assert worker.stop() == 0
+    await site.store.rows("UPDATE changes SET recorded_at = now() - interval '3 days' WHERE position <= 5 RETURNING 1")
+    site.start(RETAIN_CHANGES_DAYS="2")
+
+    async def dropped() -> bool:
+        (row,) = await site.store.rows(
+            "SELECT dropped, (SELECT min(position) FROM changes) AS first FROM feeds WHERE name = 'changes'"
+        )
+        return (row.dropped, row.first) == (5, 6)
+
+    await site.eventually(dropped, "old changes to be dropped")

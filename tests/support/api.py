@@ -25,11 +25,13 @@ from tests.support.ledgers import DEFAULT_POLICY, PostgresStore, Worker, house_o
 from tests.support.oracle import Message, Oracle, Setting
 
 from segment_api.app import Door, create_app
+from segment_api.change_hub import ChangeHub
 from segment_api.context import Context
 from segmentation.storage.audit import PostgresAudit
 from segmentation.storage.directory import PostgresDirectory
 from segmentation.storage.engine import create_engine, transaction
 from segmentation.storage.erasing import PostgresPrivacy
+from segmentation.storage.feeds import PostgresFeeds
 from segmentation.storage.foundation import open_house
 from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.models import PostgresModels
@@ -128,6 +130,7 @@ def context_of(engine: AsyncEngine, setting: Setting, now: Callable[[], datetime
         directory=PostgresDirectory(engine, house),
         privacy=PostgresPrivacy(engine, house),
         intake=ledger,
+        changes=ChangeHub(PostgresFeeds(engine)),
     )
 
 

@@ -26,6 +26,8 @@ class Kind(enum.StrEnum):
 
     CHANGE = "change"
     SNAPSHOT = "snapshot"
+    ERASED = "erased"
+    """Over HTTP only: on the topic it is a tombstone."""
     SNAPSHOT_BEGIN = "snapshot_begin"
     SNAPSHOT_END = "snapshot_end"
 
@@ -113,6 +115,15 @@ class ChangeMessage(_Stands):
     )
     before: Side | None = Field(description="Where the customer stood; null for one heard of for the first time.")
     after: Side = Field(description="Where the customer stands from now on.")
+
+
+class ErasedMessage(_Sent):
+    """A customer was erased: forget what was told of it. For those who follow over HTTP."""
+
+    schema_: Literal[1] = Field(SCHEMA_VERSION, alias="schema", description="Version of this schema.")
+    kind: Literal[Kind.ERASED] = Field(Kind.ERASED, description="Always `erased`.")
+    sequence: int = Field(ge=1, description="As of a change; nothing about the customer comes after it.")
+    customer_id: str = Field(description="Who was erased.", examples=["C-1042"])
 
 
 class SnapshotMessage(_Stands):

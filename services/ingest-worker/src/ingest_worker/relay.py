@@ -22,6 +22,7 @@ from segmentation.erasure import ErasureNotices
 from segmentation.errors import StoreUnavailable
 from segmentation.feeds import Feed, Feeds, FullSnapshots
 from segmentation.ledger import Ledger, Place
+from segmentation.streams import ChangeStream
 
 _AT_ONCE = 500
 _IDLE_SECONDS = 0.2
@@ -31,6 +32,8 @@ ERASURES_TOLD_HOURS = 72.0
 """For whoever follows changes elsewhere than on the topic: so long an erasure can be heard, with the customer's id."""
 
 _LARGEST_REQUEST_BYTES = 1024 * 1024
+_DROP_CHANGES = 2_000
+_DROP_AGAIN_SECONDS = 60.0
 
 
 class Relay:
@@ -43,6 +46,7 @@ class Relay:
         feeds: Feeds,
         snapshots: FullSnapshots,
         notices: ErasureNotices,
+        stream: ChangeStream,
         *,
         stop: asyncio.Event,
         condition: Condition,
@@ -54,6 +58,8 @@ class Relay:
         self._feeds = feeds
         self._snapshots = snapshots
         self._notices = notices
+        self._stream = stream
+        self._drop_next = 0.0
         self._stop = stop
         self._condition = condition
         self._metrics = metrics
@@ -109,6 +115,7 @@ class Relay:
                 # What happens goes before what stands: a snapshot waits while the feed is behind.
                 busy = changes == _AT_ONCE or await maker.step(relayed=relayed)
                 if not changes and not letters and not busy:
+                    await self._drop_changes()
                     await pause(_IDLE_SECONDS, unless=self._stop)
         finally:
             await producer.stop()
@@ -131,6 +138,16 @@ class Relay:
             await self._feeds.mark_relayed(Feed.CHANGES, after)
             self._metrics.relayed.labels(Feed.CHANGES.value).inc(len(changes))
         return len(changes), after
+
+    async def _drop_changes(self) -> None:
+        """One small step while nothing else is to do; further ones follow."""
+        time = asyncio.get_running_loop().time()
+        if time < self._drop_next:
+            return
+        # After a failure as well: what cannot be dropped must not keep changes waiting.
+        self._drop_next = time + _DROP_AGAIN_SECONDS
+        if await self._stream.drop_changes(days=self._settings.retain_changes_days, limit=_DROP_CHANGES):
+            self._drop_next = time
 
     async def _relay_changes_to(self, producer: Producer, position: int) -> None:
         """Relays every change up to a position that was given, and none after it."""

@@ -84,6 +84,13 @@ class WorkerSettings(HouseSettings):
         allow_inf_nan=False,
         description="Hours between full snapshots on the topic of changes; 0 makes them on demand only.",
     )
+    retain_changes_days: int = Field(
+        30,
+        ge=1,
+        le=36_500,
+        description="Changes older than so many days are dropped once they are on their topic; until then "
+        "`GET /changes` resumes from them.",
+    )
     reject_budget_consecutive: int = Field(
         500, ge=1, le=1_000_000, description="A partition halts after so many rejected messages in a row."
     )

@@ -17,6 +17,7 @@ from segment_api.limits import LimitBody, LimitHead
 from segment_api.observing import Observe
 from segment_api.routes import (
     audit,
+    changes,
     customers,
     dispatch,
     dossiers,
@@ -42,7 +43,7 @@ Live customer segmentation for logistics: each customer's current **segment**, *
 * Why it is so: `GET /customers/{customer_id}/explanation`; what became of it: `GET /customers/{customer_id}/history`.
 * A person decides over the rules, for a time, by `PUT /customers/{customer_id}/override`.
 * All that is kept about a customer: `GET /customers/{customer_id}/data`; `DELETE /customers/{customer_id}` erases it.
-* Events come over Kafka, or by `POST /events`.
+* Events come over Kafka, or by `POST /events`; changes go out to a topic, and to whoever follows `GET /changes`.
 * Operations look at `GET /ingest/status`, `GET /tiers`, `GET /dead-letters` and `GET /events/{event_id}`.
 * Tiers are relative: one customer's order can move another customer's tier. `stale` says when an answer
   rests on cut-offs that are behind.
@@ -66,6 +67,7 @@ _TAGS = [
     {"name": "models", "description": "What foretells: versions and their cards."},
     {"name": "ingestion", "description": "What becomes of messages."},
     {"name": "access", "description": "Who changed what."},
+    {"name": "streams", "description": "Changes, as they happen."},
     {"name": "health", "description": "Is the service alive and ready."},
 ]
 
@@ -110,7 +112,11 @@ def create_app(context: Context, door: Door | None = None) -> FastAPI:
     app.state.metrics = Metrics()
     app.state.turns = events.Turns()
     problems.install(app)
-    for part in (customers, dispatch, dossiers, listing, privacy, tiers, policies, models, ingest, events, audit, health):
+    parts = (
+        *(customers, dispatch, dossiers, listing, privacy, tiers, policies, models),
+        *(ingest, events, changes, audit, health),
+    )
+    for part in parts:
         app.include_router(part.router)
     # The last one added is the first that a request meets.
     app.add_middleware(LimitBody)

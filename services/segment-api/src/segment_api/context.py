@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
+from segment_api.change_hub import ChangeHub
 from segment_api.exporting import Slots
 from segment_api.languages import choose_language
 from segmentation.access import AuditTrail
@@ -34,6 +35,7 @@ class Context:
     directory: Directory
     privacy: Privacy
     intake: Intake
+    changes: ChangeHub
     exports: Slots = field(default_factory=Slots)
 
     @property

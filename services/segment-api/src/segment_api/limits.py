@@ -37,6 +37,7 @@ class LimitHead:
                 return
         await self._app(scope, receive, send)
 
+
 LARGER_BODIES_BYTES = {"/events": 8 * 1024 * 1024}
 """A thousand events of 8 kB each, or one that is too large among many, which is for the ledger to say."""
 

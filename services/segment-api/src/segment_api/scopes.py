@@ -43,6 +43,7 @@ NEEDED: Final[Mapping[str, Scope | Open]] = {
     "POST /policies/dry-run": Scope.OPERATE,
     "GET /models": Scope.READ,
     "GET /models/{version}": Scope.READ,
+    "GET /changes": Scope.READ,
     "POST /events": Scope.INGEST,
     "GET /ingest/status": Scope.OPERATE,
     "GET /ingest/totals": Scope.OPERATE,

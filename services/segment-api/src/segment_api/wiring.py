@@ -16,6 +16,7 @@ import uvicorn
 from segment_api import telemetry
 from segment_api.app import Door, create_app
 from segment_api.authenticating import Authenticator, Limits
+from segment_api.change_hub import ChangeHub
 from segment_api.context import Context
 from segment_api.exporting import Slots
 from segment_api.settings import ApiSettings
@@ -27,6 +28,7 @@ from segmentation.storage.audit import PostgresAudit
 from segmentation.storage.directory import PostgresDirectory
 from segmentation.storage.engine import create_engine
 from segmentation.storage.erasing import PostgresPrivacy
+from segmentation.storage.feeds import PostgresFeeds
 from segmentation.storage.keys import PostgresKeys
 from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.models import PostgresModels
@@ -36,6 +38,18 @@ from segmentation.storage.reader import PostgresReader
 
 _USES_EVERY_SECONDS = 60.0
 """Last uses of keys are written so often, and not with each request."""
+
+
+class _Server(uvicorn.Server):
+    """Lets those go who follow a stream, before it waits for answers to end."""
+
+    def __init__(self, config: uvicorn.Config, changes: ChangeHub) -> None:
+        super().__init__(config)
+        self._changes = changes
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._changes.close()
+        await super().shutdown(sockets)
 
 
 def _now() -> datetime:
@@ -67,6 +81,7 @@ async def serve(settings: ApiSettings) -> None:
             directory=PostgresDirectory(engine, settings.house),
             privacy=PostgresPrivacy(engine, settings.house),
             intake=ledger,
+            changes=ChangeHub(PostgresFeeds(engine)),
             exports=Slots(settings.exports_at_once),
         )
         keys = PostgresKeys(engine)
@@ -84,7 +99,7 @@ async def serve(settings: ApiSettings) -> None:
             log=telemetry.say if settings.access_log else None,
         )
         _say_who_may_ask(settings)
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 create_app(context, door),
                 log_level="info",
@@ -94,7 +109,8 @@ async def serve(settings: ApiSettings) -> None:
                 proxy_headers=settings.http_trusted_proxies is not None,
                 forwarded_allow_ips=settings.http_trusted_proxies or "",
                 **tls,
-            )
+            ),
+            context.changes,
         )
         _collect_less()
         # The server raises again what it was ended by, and would end the process before its last words.

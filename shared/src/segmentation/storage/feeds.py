@@ -7,6 +7,7 @@ in which its changes were made: the customer is locked while its sequence number
 Reading by `sequence > last` would lose what commits late with a lower number.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from segmentation.fields import CustomerId
 from segmentation.ledger import DeadLetter
 from segmentation.storage.engine import transaction
 from segmentation.storage.reader import DEAD_LETTER_COLUMNS, dead_letter_from_row
+from segmentation.streams import ChangePage
 
 _OPEN = text("""
     INSERT INTO feeds (name, placed, relayed) VALUES (:name, 0, 0) ON CONFLICT DO NOTHING
@@ -43,6 +45,16 @@ _CHANGES_AFTER = text("""
     SELECT position, customer_id, payload, recorded_at FROM changes
     WHERE position > :after ORDER BY position LIMIT :limit
 """)
+_BOUNDS = text("""
+    SELECT coalesce(max(placed), 0) AS placed, coalesce(max(dropped), 0) AS dropped FROM feeds WHERE name = :name
+""")
+_UNPLACED = text("SELECT EXISTS (SELECT FROM changes WHERE position IS NULL)")
+_OLDEST_CHANGES = text("""
+    SELECT position, recorded_at < now() - make_interval(days => CAST(:days AS integer)) AS is_old FROM changes
+    WHERE position <= :relayed ORDER BY position LIMIT :limit
+""")
+_DROP_CHANGES = text("DELETE FROM changes WHERE position <= :last")
+_MARK_DROPPED = text("UPDATE feeds SET dropped = :last WHERE name = :name")
 _DEAD_LETTERS_AFTER = text(
     f"SELECT position, {DEAD_LETTER_COLUMNS}, value, headers FROM dead_letters "  # noqa: S608 - names of our own
     "WHERE position > :after ORDER BY position LIMIT :limit"
@@ -98,7 +110,7 @@ async def take_back(connection: AsyncConnection, customer_id: CustomerId, *, kno
 
 
 class PostgresFeeds:
-    """`segmentation.ledger.Feeds` and `segmentation.erasure.ErasureNotices` over PostgreSQL."""
+    """`segmentation.feeds.Feeds`, `segmentation.streams.ChangeStream` and `segmentation.erasure.ErasureNotices`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -118,10 +130,31 @@ class PostgresFeeds:
 
     async def changes_after(self, position: int, *, limit: int) -> Sequence[ChangeAnnouncement]:
         async with transaction(self._engine) as connection:
-            return [
-                ChangeAnnouncement(row.position, row.customer_id, row.payload, row.recorded_at, row.payload == _ERASED)
-                for row in await _after(connection, _CHANGES_AFTER, position, limit)
-            ]
+            return await _changes_after(connection, position, limit)
+
+    async def place_changes(self, *, limit: int) -> int:
+        async with transaction(self._engine) as connection:
+            # Asked first, since most often there are none: the lock is for those who have something to place.
+            if not await connection.scalar(_UNPLACED):
+                return 0
+            return (await place_some(connection, Feed.CHANGES, limit=limit))[1]
+
+    async def page_after(self, position: int, *, limit: int) -> ChangePage:
+        async with transaction(self._engine, isolation="REPEATABLE READ") as connection:
+            bounds = (await connection.execute(_BOUNDS, {"name": Feed.CHANGES})).one()
+            return ChangePage(await _changes_after(connection, position, limit), bounds.placed, bounds.dropped)
+
+    async def drop_changes(self, *, days: int, limit: int) -> int:
+        async with transaction(self._engine) as connection:
+            await connection.execute(_OPEN, {"name": Feed.CHANGES})
+            relayed = (await connection.execute(_LOCK, {"name": Feed.CHANGES})).one().relayed
+            asked = {"days": days, "relayed": relayed, "limit": limit}
+            # From the oldest position on, without a hole: `dropped` says all up to it.
+            old = list(itertools.takewhile(lambda row: row.is_old, await connection.execute(_OLDEST_CHANGES, asked)))
+            if old:
+                await connection.execute(_DROP_CHANGES, {"last": old[-1].position})
+                await connection.execute(_MARK_DROPPED, {"name": Feed.CHANGES, "last": old[-1].position})
+        return len(old)
 
     async def dead_letters_after(self, position: int, *, limit: int) -> Sequence[tuple[int, DeadLetter]]:
         async with transaction(self._engine) as connection:
@@ -141,6 +174,13 @@ async def place_some(connection: AsyncConnection, feed: Feed, *, limit: int) -> 
     if added:
         await connection.execute(_MARK_PLACED, {"name": feed, "placed": placed + added})
     return placed + added, added
+
+
+async def _changes_after(connection: AsyncConnection, position: int, limit: int) -> list[ChangeAnnouncement]:
+    return [
+        ChangeAnnouncement(row.position, row.customer_id, row.payload, row.recorded_at, row.payload == _ERASED)
+        for row in await _after(connection, _CHANGES_AFTER, position, limit)
+    ]
 
 
 async def _after(connection: AsyncConnection, statement: TextClause, position: int, limit: int) -> Sequence[Any]:

@@ -48,6 +48,7 @@ feeds = Table(
     Column("name", Text, primary_key=True, comment="the table that it is a feed of"),
     Column("placed", BigInteger, nullable=False, comment="the last position given"),
     Column("relayed", BigInteger, nullable=False, comment="the last position that is on the topic"),
+    Column("dropped", BigInteger, nullable=False, server_default="0", comment="up to here none is kept any more"),
 )
 
 full_snapshots = Table(
