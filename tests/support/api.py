@@ -38,6 +38,8 @@ from segmentation.storage.models import PostgresModels
 from segmentation.storage.overriding import PostgresOverrides
 from segmentation.storage.policies import PostgresPolicies
 from segmentation.storage.reader import PostgresReader
+from segmentation.storage.webhooks import PostgresWebhooks
+from segmentation.webhooks import WebhookRules
 
 JSON_TYPE: Final = "application/json"
 PROBLEM_TYPE: Final = "application/problem+json"
@@ -131,6 +133,8 @@ def context_of(engine: AsyncEngine, setting: Setting, now: Callable[[], datetime
         privacy=PostgresPrivacy(engine, house),
         intake=ledger,
         changes=ChangeHub(PostgresFeeds(engine)),
+        webhooks=PostgresWebhooks(engine),
+        webhook_rules=WebhookRules(allow_http=False, allow_private=False),
     )
 
 

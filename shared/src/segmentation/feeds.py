@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from segmentation.assessment import Snapshot
 from segmentation.fields import CustomerId
 from segmentation.ledger import DeadLetter
+from segmentation.messages import ChangeMessage, ErasedMessage, change_message
 
 
 class Feed(enum.StrEnum):
@@ -30,6 +31,19 @@ class ChangeAnnouncement:
     payload: Mapping[str, Any]
     recorded_at: datetime
     erased: bool = False  # the customer was: nothing else is said, and nothing of it comes after
+
+    @property
+    def sides(self) -> tuple[Mapping[str, Any], ...]:
+        """Where the customer stood, unless it was unknown, and where it stands; of an erasure nothing."""
+        if self.erased:
+            return ()
+        return tuple(side for side in (self.payload["before"], self.payload["after"]) if side)
+
+    def message(self) -> ChangeMessage | ErasedMessage:
+        """As it is told over HTTP: the message of the topic, and a notice where that has a tombstone."""
+        if self.erased:
+            return ErasedMessage(sequence=self.position, customer_id=self.customer_id)
+        return change_message(self.position, self.payload)
 
 
 class Feeds(Protocol):

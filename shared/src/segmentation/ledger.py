@@ -191,3 +191,4 @@ class Place(enum.IntEnum):
 
     KEEPER = 7_315_002
     RELAY = 7_315_003
+    WEBHOOKS = 7_315_004

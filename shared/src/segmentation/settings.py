@@ -18,6 +18,7 @@ from segmentation.erasure import LEAST_KEY_LENGTH
 from segmentation.errors import SettingInvalid
 from segmentation.ledger import House
 from segmentation.money import MINOR_UNITS
+from segmentation.webhooks import WebhookRules
 
 _POSTGRES_URL = re.compile(r"postgres(ql)?(\+asyncpg)?://[^/\s]+/[^/\s?]+(\?\S*)?")
 _HIGHEST_PORT = 65_535
@@ -133,6 +134,18 @@ class HouseSettings(DatabaseSettings):
         description="Secret of at least 32 characters that ids of erased customers are hashed with. The same for all "
         "processes and for good; where it is not set, the database keeps one itself.",
     )
+
+    webhook_allow_http: bool = Field(
+        default=False, description="Webhooks may have an address that begins with http://."
+    )
+    webhook_allow_private: bool = Field(
+        default=False, description="Webhooks may be called in private networks and on this machine."
+    )
+
+    @property
+    def webhook_rules(self) -> WebhookRules:
+        """Where webhooks may be."""
+        return WebhookRules(self.webhook_allow_http, self.webhook_allow_private)
 
     @property
     def house(self) -> House:

@@ -4,7 +4,7 @@ Laws: a page holds every change after a position up to some later one, in order;
 never passed over in silence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,25 @@ class ChangePage:
     """The last position given by then: where a page is not full, nothing up to here is missing from it."""
     dropped: int
     """Changes up to here are kept no more; who begins before it has missed some."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFilter:
+    """Which changes somebody wants; what is empty lets all pass."""
+
+    tiers: frozenset[str] = frozenset()
+    segments: frozenset[str] = frozenset()
+    service_levels: frozenset[str] = frozenset()
+    customer_ids: frozenset[str] = frozenset()
+
+    def wants(self, customer_id: str, sides: Iterable[Mapping[str, str] | None]) -> bool:
+        """Whether one side of the change, before or after it, is all that is wanted: who leaves is told as well."""
+        if self.customer_ids and customer_id not in self.customer_ids:
+            return False
+        wanted = (("value_tier", self.tiers), ("segment", self.segments), ("service_level", self.service_levels))
+        stood = [side for side in sides if side]
+        # An erasure has no side: whoever may know of the customer has to hear of it.
+        return not stood or any(all(not codes or side[name] in codes for name, codes in wanted) for side in stood)
 
 
 class ChangeStream(Protocol):

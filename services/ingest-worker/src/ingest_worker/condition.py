@@ -28,6 +28,7 @@ class Part(enum.StrEnum):
     WATCHDOG = "watchdog"
     KEEPER = "keeper"
     RELAY = "relay"
+    WEBHOOKS = "webhooks"
     HEARTBEAT = "heartbeat"
     BUDGET = "budget"
 

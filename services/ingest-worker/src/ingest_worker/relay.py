@@ -7,6 +7,7 @@ worker relays, and two at once would only repeat themselves. Consumers drop what
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -36,6 +37,10 @@ _DROP_CHANGES = 2_000
 _DROP_AGAIN_SECONDS = 60.0
 
 
+class Outgoing(Feeds, ChangeStream, ErasureNotices, Protocol):
+    """All that goes out, and how long it stays to be followed."""
+
+
 class Relay:
     """Stands for election, and relays while elected."""
 
@@ -43,10 +48,8 @@ class Relay:
         self,
         settings: WorkerSettings,
         ledger: Ledger,
-        feeds: Feeds,
+        feeds: Outgoing,
         snapshots: FullSnapshots,
-        notices: ErasureNotices,
-        stream: ChangeStream,
         *,
         stop: asyncio.Event,
         condition: Condition,
@@ -57,8 +60,6 @@ class Relay:
         self._ledger = ledger
         self._feeds = feeds
         self._snapshots = snapshots
-        self._notices = notices
-        self._stream = stream
         self._drop_next = 0.0
         self._stop = stop
         self._condition = condition
@@ -125,7 +126,7 @@ class Relay:
         time = asyncio.get_running_loop().time()
         if time >= self._forget_next:
             self._forget_next = time + _FORGET_SECONDS
-            await self._notices.forget_erasures(hours=ERASURES_TOLD_HOURS)
+            await self._feeds.forget_erasures(hours=ERASURES_TOLD_HOURS)
 
     async def _relay_changes(self, producer: Producer) -> tuple[int, int]:
         """How many were relayed, and the last position that now is."""
@@ -146,7 +147,7 @@ class Relay:
             return
         # After a failure as well: what cannot be dropped must not keep changes waiting.
         self._drop_next = time + _DROP_AGAIN_SECONDS
-        if await self._stream.drop_changes(days=self._settings.retain_changes_days, limit=_DROP_CHANGES):
+        if await self._feeds.drop_changes(days=self._settings.retain_changes_days, limit=_DROP_CHANGES):
             self._drop_next = time
 
     async def _relay_changes_to(self, producer: Producer, position: int) -> None:

@@ -84,6 +84,13 @@ class WorkerSettings(HouseSettings):
         allow_inf_nan=False,
         description="Hours between full snapshots on the topic of changes; 0 makes them on demand only.",
     )
+    webhook_give_up_hours: float = Field(
+        24,
+        gt=0,
+        le=8_760,
+        allow_inf_nan=False,
+        description="A webhook that refused every message for so many hours is disabled until somebody enables it.",
+    )
     retain_changes_days: int = Field(
         30,
         ge=1,

@@ -94,6 +94,7 @@ class Metrics:
         self.swept = self._counter("swept_customers_total", "Customers assessed anew because time has passed.")
         self.settlings = self._counter("settlings_total", "Rankings of everyone that were published.")
         self.relayed = self._counter("relayed_messages_total", "Messages acknowledged by the output topics.", "feed")
+        self.webhook_attempts = self._counter("webhook_attempts_total", "Messages posted to webhooks.", "outcome")
         self.partitions = self._gauge("partitions", "Partitions claimed.")
         self.lag = self._gauge(
             "lag_messages", "Messages not yet read, of the partitions claimed.", "topic", "partition"

@@ -18,11 +18,13 @@ from ingest_worker.condition import Condition
 from ingest_worker.consumer import Session, consume
 from ingest_worker.heartbeat import BEAT_SECONDS, beat
 from ingest_worker.keeper import Keeper
+from ingest_worker.outbound import Outbound
 from ingest_worker.relay import Relay
 from ingest_worker.settings import WorkerSettings
 from ingest_worker.telemetry import Metrics
 from ingest_worker.waiting import Backoff
 from ingest_worker.watchdog import Watchdog
+from ingest_worker.webhooks import Deliverer
 from segmentation.errors import PolicyInvalid, SettingInvalid, StoreUnavailable
 from segmentation.storage import foundation
 from segmentation.storage.engine import create_engine
@@ -30,9 +32,10 @@ from segmentation.storage.feeds import PostgresFeeds
 from segmentation.storage.full_snapshots import PostgresFullSnapshots
 from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.retention import PostgresRetention
+from segmentation.storage.webhooks import PostgresWebhooks
 
-_CONNECTIONS = 9
-"""Two lanes, the note of the ends, the heartbeat, two places held, the keeper's and the relay's work, one spare."""
+_CONNECTIONS = 12
+"""Two lanes, the note of the ends, the heartbeat, three places held, work of keeper, relay and webhooks, two spare."""
 
 _GRACE_SECONDS = 20.0
 _RELEASE_SECONDS = 5.0
@@ -95,7 +98,7 @@ async def _work(settings: WorkerSettings, listener: socket.socket | None) -> Non
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         condition, metrics, watchdog = Condition(now=_now, monotonic=time.monotonic), Metrics(), Watchdog()
-        consuming, keeping, relaying = (Backoff(chance=random.random) for _ in range(3))
+        consuming, keeping, relaying, delivering = (Backoff(chance=random.random) for _ in range(4))
         beating = Backoff(chance=random.random, longest_seconds=BEAT_SECONDS)
 
         def new_session() -> Session:
@@ -127,11 +130,23 @@ async def _work(settings: WorkerSettings, listener: socket.socket | None) -> Non
             ledger,
             feeds,
             PostgresFullSnapshots(engine),
-            feeds,
             stop=stop,
             condition=condition,
             metrics=metrics,
             backoff=relaying,
+        )
+        deliverer = Deliverer(
+            ledger,
+            feeds,
+            PostgresWebhooks(engine),
+            Outbound(settings.webhook_rules),
+            give_up_hours=settings.webhook_give_up_hours,
+            now=_now,
+            chance=random.random,
+            stop=stop,
+            condition=condition,
+            metrics=metrics,
+            backoff=delivering,
         )
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -140,6 +155,7 @@ async def _work(settings: WorkerSettings, listener: socket.socket | None) -> Non
                 ),
                 group.create_task(keeper.run()),
                 group.create_task(relay.run()),
+                group.create_task(deliverer.run()),
                 group.create_task(beat(ledger, condition, beating, owner=owner, stop=stop)),
             ]
             if listener is not None:

@@ -29,6 +29,7 @@ from segment_api.routes import (
     policies,
     privacy,
     tiers,
+    webhooks,
 )
 from segment_api.telemetry import CountRequests, Metrics
 
@@ -114,7 +115,7 @@ def create_app(context: Context, door: Door | None = None) -> FastAPI:
     problems.install(app)
     parts = (
         *(customers, dispatch, dossiers, listing, privacy, tiers, policies, models),
-        *(ingest, events, changes, audit, health),
+        *(ingest, events, changes, webhooks, audit, health),
     )
     for part in parts:
         app.include_router(part.router)

@@ -16,7 +16,6 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Final
 
-from segmentation import messages
 from segmentation.errors import StoreUnavailable
 from segmentation.feeds import ChangeAnnouncement
 from segmentation.streams import ChangeStream
@@ -46,7 +45,7 @@ class Heard:
     """Where the customer stood, unless it was unknown, and where it stands."""
     text: str
     """The message, as it is on the topic of changes; of an erasure the notice."""
-    erased: bool = False
+    erased: bool
 
 
 class Ending(enum.StrEnum):
@@ -148,6 +147,10 @@ class ChangeHub:
         """
         if self._listeners >= self._most_listeners:
             raise TooManyListeners
+        return await self.check(after)
+
+    async def check(self, after: int | None) -> Start:
+        """The same for whoever does not listen here."""
         for _ in range(_PAGES_TO_BEGIN):
             if await self._stream.place_changes(limit=_PAGE) < _PAGE:
                 break
@@ -267,17 +270,11 @@ class ChangeHub:
 
 
 def heard(changes: Iterable[ChangeAnnouncement]) -> list[Heard]:
-    """Changes as listeners get them: the very messages of the topic, and a notice where that has a tombstone."""
-    found: list[Heard] = []
-    for change in changes:
-        if change.erased:
-            notice = messages.ErasedMessage(sequence=change.position, customer_id=change.customer_id)
-            found.append(Heard(change.position, change.customer_id, (), notice.encoded().decode(), erased=True))
-            continue
-        sides = tuple(side for side in (change.payload["before"], change.payload["after"]) if side)
-        text = messages.change_message(change.position, change.payload).encoded().decode()
-        found.append(Heard(change.position, change.customer_id, sides, text))
-    return found
+    """Changes as listeners get them."""
+    return [
+        Heard(each.position, each.customer_id, each.sides, each.message().encoded().decode(), each.erased)
+        for each in changes
+    ]
 
 
 def _time() -> float:

@@ -18,6 +18,7 @@ from segmentation.ledger import House, Quarantine
 from segmentation.listing import Directory
 from segmentation.money import MINOR_UNITS
 from segmentation.versions import Models, Policies
+from segmentation.webhooks import WebhookRules, Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Context:
     privacy: Privacy
     intake: Intake
     changes: ChangeHub
+    webhooks: Webhooks
+    webhook_rules: WebhookRules
     exports: Slots = field(default_factory=Slots)
 
     @property

@@ -24,6 +24,7 @@ from segment_api import (
     privacy_schemas,
     problems,
     schemas,
+    webhook_schemas,
 )
 from segment_api.scopes import NEEDED
 from segmentation.access import Scope
@@ -40,6 +41,7 @@ _TOPICS = (
     listing_schemas,
     dispatch_schemas,
     privacy_schemas,
+    webhook_schemas,
 )
 _ASSETS = "/static-offline-docs"
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)

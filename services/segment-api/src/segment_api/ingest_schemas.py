@@ -36,7 +36,7 @@ class PartitionAnswer(BaseModel):
 class WaitAnswer(BaseModel):
     """What a part of a worker waits for."""
 
-    part: str = Field(description="consumer, subscription, watchdog, keeper or relay.")
+    part: str = Field(description="consumer, subscription, watchdog, budget, keeper, relay or webhooks.")
     awaited: str = Field(alias="for", description="database, broker, partitions, topics, position, messages or repair.")
     since: Moment = Field(description="By the clock of the worker's machine.")
     detail: str = Field(description="What was said of it.")

@@ -35,6 +35,7 @@ from segmentation.storage.models import PostgresModels
 from segmentation.storage.overriding import PostgresOverrides
 from segmentation.storage.policies import PostgresPolicies
 from segmentation.storage.reader import PostgresReader
+from segmentation.storage.webhooks import PostgresWebhooks
 
 _USES_EVERY_SECONDS = 60.0
 """Last uses of keys are written so often, and not with each request."""
@@ -82,6 +83,8 @@ async def serve(settings: ApiSettings) -> None:
             privacy=PostgresPrivacy(engine, settings.house),
             intake=ledger,
             changes=ChangeHub(PostgresFeeds(engine)),
+            webhooks=PostgresWebhooks(engine),
+            webhook_rules=settings.webhook_rules,
             exports=Slots(settings.exports_at_once),
         )
         keys = PostgresKeys(engine)

@@ -71,6 +71,12 @@ _ORDER: Final = {
     Kind.CONTENT: "occurred_at business_day amount profit items parcels weight_grams promised_at delivered_at services "
     "region channel promise_occurred_at promise_instant arrival_occurred_at arrival_instant",
 }
+_NAMED_BY_A_WEBHOOK: Final = "wanted->'customer_ids' ? CAST(:customer_id AS text)"
+_UNNAME: Final = """
+    -- Not out of the list alone: an empty one would want everybody.
+    UPDATE webhooks SET wanted = jsonb_set(wanted, '{customer_ids}',
+        (wanted->'customer_ids') - CAST(:customer_id AS text) || '["#erased"]')
+"""
 _EMPTY_TRAIL: Final = "UPDATE audit SET customer_id = NULL, reason = NULL, detail = '{}'"
 _EMPTY_LETTER: Final = """
     UPDATE dead_letters SET customer_id = NULL, event_id = NULL, field = NULL, value = NULL, headers = NULL,
@@ -159,6 +165,19 @@ PERSONAL: Final[Mapping[str, Holding]] = {
             Kind.BOOKKEEPING: "id at request_id action subject",
         },
         erase=_EMPTY_TRAIL,
+    ),
+    "webhooks": Holding(
+        "Who is posted changes; some want those of named customers only.",
+        Fate.EMPTIED,
+        {
+            Kind.IDENTITY: "wanted",
+            Kind.STAFF: "url secret description",
+            Kind.BOOKKEEPING: "id position pending created_at failures failing_since next_try_at problem disabled_at "
+            "disabled_because tests tested",
+        },
+        where=_NAMED_BY_A_WEBHOOK,
+        select=f"SELECT id, description, created_at FROM webhooks WHERE {_NAMED_BY_A_WEBHOOK}",  # noqa: S608 - a constant of our own
+        erase=_UNNAME,
     ),
     "value_moves": Holding(
         "What the customer is ranked by, on its way to the ranking.",
@@ -264,7 +283,11 @@ PERSONAL: Final[Mapping[str, Holding]] = {
         "id version on_day requested_at activated_at cancelled_at replaced_version",
         staff="author reason",
     ),
-    "feeds": _nobody("How far changes and dead letters are on their topics.", "name placed relayed"),
+    "feeds": _nobody("How far changes and dead letters are on their topics.", "name placed relayed dropped"),
+    "webhook_attempts": _nobody(
+        "What became of each message to a webhook.",
+        "id webhook_id message_id changes status problem milliseconds at",
+    ),
     "full_snapshots": _nobody(
         "Which full snapshots were asked for.", "id attempt requested_at begun_at done_at customers"
     ),

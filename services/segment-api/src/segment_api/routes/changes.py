@@ -17,6 +17,7 @@ from segment_api import problems
 from segment_api.change_hub import Ending, Heard, Piece, PositionAhead, PositionDropped, Start, TooManyListeners
 from segment_api.context import Context, InContext
 from segment_api.problems import ProblemAnswer
+from segmentation.streams import ChangeFilter
 from segmentation.tiering import Tier
 
 router = APIRouter(tags=["streams"])
@@ -108,10 +109,9 @@ async def follow_changes(
     ] = None,
 ) -> EventStream:
     start = await _begin(context, last_event_id or after, "header.Last-Event-ID" if last_event_id else "query.after")
-    wanted = {"value_tier": tier, "segment": segment, "service_level": service_level}
-    filters = _Filters({name: set(codes) for name, codes in wanted.items() if codes}, set(customer_id or ()))
+    wanted = ChangeFilter(*(frozenset(codes or ()) for codes in (tier, segment, service_level, customer_id)))
     return EventStream(
-        _events(context, start, filters, wait), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        _events(context, start, wanted, wait), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
 
 
@@ -139,28 +139,12 @@ async def _begin(context: Context, given: str | None, where: str) -> Start:
         ) from None
 
 
-class _Filters:
-    def __init__(self, codes: dict[str, set[Any]], customer_ids: set[str]) -> None:
-        self._codes = codes
-        self._customer_ids = customer_ids
-
-    def of(self, changes: Sequence[Heard]) -> list[Heard]:
-        return [change for change in changes if self._match(change)]
-
-    def _match(self, change: Heard) -> bool:
-        if self._customer_ids and change.customer_id not in self._customer_ids:
-            return False
-        return change.erased or any(
-            all(side[name] in codes for name, codes in self._codes.items()) for side in change.sides
-        )
-
-
-async def _events(context: Context, start: Start, filters: _Filters, wait: float | None) -> AsyncIterator[str]:
+async def _events(context: Context, start: Start, wanted: ChangeFilter, wait: float | None) -> AsyncIterator[str]:
     # Not all at once after a restart. An id without data moves the place to come again with, and is no event.
     yield f"retry: {random.randint(1_000, 3_000)}\nid: {start.position}\n\n"  # noqa: S311 - no secret
     async with contextlib.aclosing(context.changes.follow(start, wait_seconds=wait)) as pieces:
         async for piece in pieces:
-            yield _text(piece, filters.of(piece.changes))
+            yield _text(piece, [each for each in piece.changes if wanted.wants(each.customer_id, each.sides)])
 
 
 def _text(piece: Piece, changes: Sequence[Heard]) -> str:

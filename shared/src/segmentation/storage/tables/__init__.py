@@ -16,7 +16,14 @@ from segmentation.storage.tables.common import metadata
 from segmentation.storage.tables.counted import customers, day_buckets, events, orders, retractions
 from segmentation.storage.tables.deciding import model_activations, models, policies, policy_activations
 from segmentation.storage.tables.foundation import exchange_rates, house, partitions, posted_offsets, workers
-from segmentation.storage.tables.outgoing import changes, dead_letters, feeds, full_snapshots
+from segmentation.storage.tables.outgoing import (
+    changes,
+    dead_letters,
+    feeds,
+    full_snapshots,
+    webhook_attempts,
+    webhooks,
+)
 from segmentation.storage.tables.people import api_keys, audit, erasures, suppressed_customers
 from segmentation.storage.tables.standing import history, overrides, snapshots, tier_state, value_moves
 
@@ -53,5 +60,7 @@ __all__ = [
     "suppressed_customers",
     "tier_state",
     "value_moves",
+    "webhook_attempts",
+    "webhooks",
     "workers",
 ]

@@ -1,6 +1,6 @@
 """What others are told."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text, func, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from segmentation.storage.tables.common import BYTES, MOMENT, metadata
@@ -49,6 +49,42 @@ feeds = Table(
     Column("placed", BigInteger, nullable=False, comment="the last position given"),
     Column("relayed", BigInteger, nullable=False, comment="the last position that is on the topic"),
     Column("dropped", BigInteger, nullable=False, server_default="0", comment="up to here none is kept any more"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False, comment="that its messages are signed with"),
+    Column("description", Text),
+    Column("wanted", JSONB, nullable=False, comment="by tiers, segments, service_levels, customer_ids; empty: all"),
+    Column("position", BigInteger, nullable=False, comment="in the feed of changes: all up to it is done"),
+    Column("pending", BigInteger, comment="the last position of a message to be sent again as it was"),
+    Column("created_at", MOMENT, nullable=False, server_default=func.now()),
+    Column("failures", Integer, nullable=False, server_default="0", comment="in a row"),
+    Column("failing_since", MOMENT),
+    Column("next_try_at", MOMENT, comment="null: at once"),
+    Column("problem", Text, comment="of the last try, where it failed"),
+    Column("disabled_at", MOMENT),
+    Column("disabled_because", Text),
+    Column("tests", BigInteger, nullable=False, server_default="0", comment="asked for so far"),
+    Column("tested", BigInteger, nullable=False, server_default="0", comment="of these, sent"),
+)
+
+webhook_attempts = Table(
+    "webhook_attempts",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("webhook_id", BigInteger, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("changes", Integer, nullable=False),
+    Column("status", Integer, comment="of the answer; null where there was none"),
+    Column("problem", Text, comment="null where it was taken"),
+    Column("milliseconds", Integer, nullable=False),
+    Column("at", MOMENT, nullable=False, server_default=func.now()),
+    Index(None, "webhook_id", "id"),
+    Index(None, "at"),
 )
 
 full_snapshots = Table(
