@@ -150,6 +150,9 @@ class Retention(Protocol):
         What they counted stays, and so does what `Reader.totals` says of them.
         """
 
+    async def forget_touched(self) -> None:
+        """Drops what readers were told long enough ago; to be called now and then."""
+
 
 class Quarantine(Protocol):
     """Rejected messages, and what brings them out again. All raise StoreUnavailable while the database is away."""

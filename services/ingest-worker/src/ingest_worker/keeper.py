@@ -22,6 +22,7 @@ _PAUSE_SECONDS = 0.2
 _ELECTION_SECONDS = 1.0
 _DROP_EVENTS = 1_000
 _DROP_AGAIN_SECONDS = 600.0
+_FORGET_SECONDS = 20.0
 
 
 class Keeper:
@@ -48,6 +49,7 @@ class Keeper:
         self._retention = retention
         self._retain_days = retain_days
         self._drop_next = 0.0
+        self._forget_next = 0.0
 
     async def run(self) -> None:
         """Keeps until told to stop."""
@@ -84,7 +86,12 @@ class Keeper:
     async def _drop_expired(self) -> None:
         """One small step, once nothing is due; further ones follow between other work."""
         time = asyncio.get_running_loop().time()
-        if self._retention is None or self._retain_days is None or time < self._drop_next:
+        if self._retention is None:
+            return
+        if time >= self._forget_next:
+            self._forget_next = time + _FORGET_SECONDS
+            await self._retention.forget_touched()
+        if self._retain_days is None or time < self._drop_next:
             return
         # After a failure as well: what cannot be dropped must not keep the tiers waiting.
         self._drop_next = time + _DROP_AGAIN_SECONDS

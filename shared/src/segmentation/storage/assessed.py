@@ -25,6 +25,7 @@ from segmentation.storage.bulk import insert_rows, update_all
 from segmentation.storage.circumstances import load_descriptions, load_order_traits
 from segmentation.storage.counted import bucket_from_row
 from segmentation.storage.foundation import Deciders
+from segmentation.storage.touched import tell_touched
 from segmentation.tiering import Tier, TierHistory
 from segmentation.traits import OrderTraits, TraitChange
 
@@ -166,6 +167,7 @@ async def assess_customers(
         then=update_all(tables.snapshots, _SNAPSHOT_COLUMNS),
     )
     await _tell_the_keeper(connection, previous, snapshots)
+    await tell_touched(connection, ordered)
     await history.add_entries(connection, chronicle.entries(previous, snapshots, by_hand or {}))
     announced = announcements.announce(previous, snapshots)
     if announced:

@@ -45,6 +45,7 @@ from segmentation.storage.counted import (
 )
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library, load_state
+from segmentation.storage.touched import tell_touched
 from segmentation.traits import Description
 
 _PLACES = (
@@ -188,6 +189,7 @@ class Recount:
             unknown = set(customer_ids) - recounted.profiles.keys() - found.unreadable
             for statement in _REMOVE_CUSTOMERS:
                 await connection.execute(statement, {"customer_ids": list(unknown)})
+            await tell_touched(connection, unknown)
             state = await load_state(connection)
             as_of = self._calendar.business_day(instant_of(now)) if self._house.clock == "system" else state.as_of
             if as_of is not None:

@@ -22,6 +22,7 @@ from segmentation.storage import baseline, raw_events, tables
 from segmentation.storage.assessed import lock_customers
 from segmentation.storage.bulk import insert_rows
 from segmentation.storage.engine import transaction
+from segmentation.storage.touched import Forgetting
 from segmentation.storage.foundation import load_state
 
 LEAST_DAYS: Final = 30
@@ -63,6 +64,7 @@ class PostgresRetention:
         self._house = house
         self._calendar = BusinessCalendar(house.time_zone)
         self._reached = date.min
+        self._forgetting = Forgetting(engine)
 
     async def as_of(self, now: datetime) -> date | None:
         """The current business day, which age is counted from."""
@@ -105,6 +107,9 @@ class PostgresRetention:
         # From the beginning again next time: an old event may arrive late.
         self._reached = step.next_day or date.min
         return step.next_day is not None
+
+    async def forget_touched(self) -> None:
+        await self._forgetting.step()
 
     def _old(self, before: date) -> dict[str, Any]:
         return {"before": before, "instant": self._calendar.beginning(before)}

@@ -26,6 +26,7 @@ from segmentation.storage.tables.outgoing import (
 )
 from segmentation.storage.tables.people import api_keys, audit, erasures, suppressed_customers
 from segmentation.storage.tables.standing import history, overrides, snapshots, tier_state, value_moves
+from segmentation.storage.tables.touched import touched
 
 __all__ = [
     "api_keys",
@@ -59,6 +60,7 @@ __all__ = [
     "snapshots",
     "suppressed_customers",
     "tier_state",
+    "touched",
     "value_moves",
     "webhook_attempts",
     "webhooks",
