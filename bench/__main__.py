@@ -13,11 +13,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.bulk import measure_bulk
 from bench.figures import GOALS, RESULTS, Results
 from bench.follow import measure_following
+from bench.freshness import measure_freshness
 from bench.ingest import measure_growth, measure_ingestion
 from bench.keeper import measure_keeper
-from bench.lookup import measure_bulk
+from bench.lookups import measure_lookups
 from bench.site import BenchFailed, Site
 from local_stack.failures import StackFailed
 
@@ -83,6 +85,10 @@ async def _measure(site: Site, results: Results, events: int, customers: int, wa
         await measure_bulk(site, results)
     if "growth_events_x10" in wanted:
         await measure_growth(site, results, events=events)
+    if wanted & {"lookup_vs_empty_route", "lookup_p99_vs_empty_route", "growth_customers_x10"}:
+        await measure_lookups(site, results, customers=customers, wanted=wanted)
+    if "freshness_vs_floor" in wanted:
+        await measure_freshness(site, results, events=events)
     if wanted & {"keeper_vs_sql", "worker_memory_mb"}:
         await measure_keeper(site, results, customers=customers, wanted=wanted)
     if "tier_follow_seconds" in wanted:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +83,7 @@ class Site:
 
     def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
         self.say = say
-        self._directory = directory
+        self.directory = directory
         self._started = ExitStack()
         self._postgres: EmbeddedPostgres | None = None
         self._kafka: EmbeddedKafka | None = None
@@ -104,14 +104,14 @@ class Site:
         if self._kafka is None:
             distribution = find_distribution(self._environment, say=self.say)
             self.say(f"Starting Kafka {distribution.version} …")
-            self._kafka = self._started.enter_context(EmbeddedKafka(self._directory / "kafka", distribution))
+            self._kafka = self._started.enter_context(EmbeddedKafka(self.directory / "kafka", distribution))
         return self._kafka
 
     async def database(self, name: str) -> "Database":
         """A new database with our tables."""
         if self._postgres is None:
             self.say("Starting PostgreSQL …")
-            self._postgres = self._started.enter_context(EmbeddedPostgres(self._directory / "postgres"))
+            self._postgres = self._started.enter_context(EmbeddedPostgres(self.directory / "postgres"))
         connection = await asyncpg.connect(self._postgres.url)
         try:
             await connection.execute(f"CREATE DATABASE {name}")
@@ -153,27 +153,41 @@ class Site:
         if unsent or refused:
             raise BenchFailed(f"Kafka did not take {max(unsent, len(refused))} messages: {refused[:1]}")
 
-    def start(self, program: str, arguments: Iterable[str], settings: Mapping[str, str], log: str) -> Child:
-        return Child.start(
-            program,
-            [str(_PROGRAMS / program), *arguments],
-            log=self._directory / log,
-            environment={**self._environment, **settings},
-        )
+    def start_worker(self, settings: Mapping[str, str], log: str) -> Child:
+        return self.start("ingest-worker", [self.program("ingest-worker"), "run"], settings, log)
 
-    def start_api(self, settings: Mapping[str, str], log: str) -> Child:
-        return Child.start(
-            "segment-api",
-            [str(_PROGRAMS / "segment-api"), "run"],
-            log=self._directory / log,
-            environment={
-                **self._environment,
-                "CLOCK": HOUSE.clock,
-                "BASE_CURRENCY": HOUSE.base_currency,
-                "BUSINESS_TIMEZONE": HOUSE.time_zone,
-                **settings,
-            },
-        )
+    def start(self, name: str, command: Sequence[str], settings: Mapping[str, str], log: str) -> Child:
+        """Starts a program; whoever starts it ends it, see `running`."""
+        return Child.start(name, command, log=self.directory / log, environment=self.environment(settings), cwd=_ROOT)
+
+    def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """What a program of ours is started with: nothing of the caller's settings, but these."""
+        return {**self._environment, **settings}
+
+    @staticmethod
+    def program(name: str) -> str:
+        """Where it is."""
+        return str(_PROGRAMS / name)
+
+    @staticmethod
+    def running() -> ExitStack:
+        """Takes what is to be ended when it ends."""
+        return ExitStack()
+
+    async def await_port(self, child: Child, port: int) -> None:
+        """Waits until a server answers there."""
+        deadline = time.monotonic() + _LIMIT_SECONDS
+        while True:
+            child.check()
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise BenchFailed(f"{child.name} does not answer: {child.last_lines()}") from None
+                await asyncio.sleep(_SAMPLE_SECONDS)
+                continue
+            writer.close()
+            return
 
     def _migrate(self, url: str) -> None:
         done = subprocess.run(  # noqa: S603 - a program of ours
@@ -197,6 +211,25 @@ class Database:
         self._name = name
         self._runs = 0
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a service needs to work on it."""
+        return {
+            "DATABASE_URL": self.url,
+            "CLOCK": HOUSE.clock,
+            "BASE_CURRENCY": HOUSE.base_currency,
+            "BUSINESS_TIMEZONE": HOUSE.time_zone,
+        }
+
+    def worker_settings(self, topics: Topics) -> dict[str, str]:
+        """The same, and what a worker reads from."""
+        return {
+            **self.settings,
+            "KAFKA_BOOTSTRAP_SERVERS": self._site.kafka.bootstrap_servers,
+            "KAFKA_GROUP_ID": f"bench-{self._name}",
+            **topics.names,
+        }
+
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Any]:
         connection = await asyncpg.connect(self.url)
@@ -209,38 +242,21 @@ class Database:
     def worker(self, topics: Topics) -> Iterator[Child]:
         """A worker that reads the topics, as long as this is open."""
         self._runs += 1
-        settings = {
-            "KAFKA_BOOTSTRAP_SERVERS": self._site.kafka.bootstrap_servers,
-            "KAFKA_GROUP_ID": f"bench-{self._name}",
-            **topics.names,
-        }
         log = f"worker-{self._name}-{self._runs}.log"
-        with self._running("ingest-worker", ["run"], self._settings | settings, log) as worker:
+        with self._site.running() as running:
+            worker = self._site.start_worker(self.worker_settings(topics), log)
+            running.callback(worker.stop, seconds=_STOP_SECONDS)
             yield worker
 
     @contextmanager
     def api(self, port: int) -> Iterator[Child]:
         """The API over this database, as long as this is open."""
-        settings = {"HTTP_PORT": str(port), "AUTH": "off"}
-        with self._running("segment-api", ["run"], self._settings | settings, f"api-{self._name}.log") as api:
+        settings = self.settings | {"HTTP_PORT": str(port), "AUTH": "off"}
+        with self._site.running() as running:
+            command = [self._site.program("segment-api"), "run"]
+            api = self._site.start("segment-api", command, settings, f"api-{self._name}.log")
+            running.callback(api.stop, seconds=_STOP_SECONDS)
             yield api
-
-    @property
-    def _settings(self) -> dict[str, str]:
-        return {
-            "DATABASE_URL": self.url,
-            "CLOCK": HOUSE.clock,
-            "BASE_CURRENCY": HOUSE.base_currency,
-            "BUSINESS_TIMEZONE": HOUSE.time_zone,
-        }
-
-    @contextmanager
-    def _running(self, program: str, arguments: list[str], settings: Mapping[str, str], log: str) -> Iterator[Child]:
-        child = self._site.start(program, arguments, settings, log)
-        try:
-            yield child
-        finally:
-            child.stop(seconds=_STOP_SECONDS)
 
     async def ingest(self, topics: Topics, count: int) -> Run:
         """Has a fresh worker read the next `count` messages, which wait on the topics already."""

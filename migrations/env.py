@@ -7,12 +7,15 @@ from pathlib import Path
 
 from alembic import context
 from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from segmentation.errors import SegmentationError
 from segmentation.storage.engine import driver_url, tls_arguments
 from segmentation.storage.tables import metadata
+from segmentation.storage.tables.touched import TransactionId
 
+ischema_names["xid8"] = TransactionId
 _ONE_AT_A_TIME = 7_315_001
 """Of the advisory lock that a second runner waits for."""
 

@@ -145,10 +145,7 @@ class Retention(Protocol):
     """Raw events grow old. All raise StoreUnavailable while the database is away."""
 
     async def drop_expired(self, *, days: int, now: datetime, limit: int) -> bool:
-        """Drops up to `limit` raw events that are older than some days; says whether there may be more.
-
-        What they counted stays, and so does what `Reader.totals` says of them.
-        """
+        """Drops up to `limit` raw events older than so many days, not what they counted; says if there may be more."""
 
     async def forget_touched(self) -> None:
         """Drops what readers were told long enough ago; to be called now and then."""

@@ -6,10 +6,13 @@ committed before the last of them, and of everything else that answers rest on.
 
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
-from datetime import date
-from typing import Protocol
+from datetime import date, timedelta
+from typing import Final, Protocol
 
 from segmentation.fields import CustomerId
+
+TIERS_LAG: Final = timedelta(seconds=1)
+"""How far tiers may be behind the events applied before an answer is called stale."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,9 @@ class Broken:
         self.attempts += 1
         raise ValueError((days, now, limit))
 
+    async def forget_touched(self) -> None:
+        pass
+
 
 async def test_dropping_that_fails_is_not_tried_again_at_once() -> None:
     retention, stop = Broken(), asyncio.Event()

@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         match chosen.command:
             case "run":
-                wiring.run(ApiSettings.load())
+                if code := wiring.run(ApiSettings.load()):
+                    sys.exit(code)
             case "audit":
                 settings = HouseSettings.load()
                 asked = {"action": chosen.action, "customer_id": chosen.customer, "limit": chosen.limit}

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import iter_route_contexts
@@ -13,7 +14,9 @@ from segment_api.authenticating import Authenticator, Limits
 from segment_api.context import Context
 from segment_api.documenting import complete_document, serve_asyncapi, serve_docs
 from segment_api.guarding import Guard, require_scope
+from segment_api.hot_lane import HotLane
 from segment_api.limits import LimitBody, LimitHead
+from segment_api.lookups import KEPT_BYTES, Lookups
 from segment_api.observing import Observe
 from segment_api.routes import (
     audit,
@@ -31,7 +34,7 @@ from segment_api.routes import (
     tiers,
     webhooks,
 )
-from segment_api.telemetry import CountRequests, Metrics
+from segment_api.telemetry import AccessLog, CountRequests, Metrics
 
 _DESCRIPTION = """
 Live customer segmentation for logistics: each customer's current **segment**, **value tier** (ABC) and
@@ -91,7 +94,13 @@ def open_door(context: Context) -> Door:
     return Door(nobody, docs_open=True)
 
 
-def create_app(context: Context, door: Door | None = None) -> FastAPI:
+def create_app(
+    context: Context,
+    door: Door | None = None,
+    *,
+    kept_bytes: int = KEPT_BYTES,
+    figures_directory: Path | None = None,
+) -> FastAPI:
     """Builds the application around what it answers from; without a door, everyone is let in.
 
     Raises:
@@ -110,8 +119,16 @@ def create_app(context: Context, door: Door | None = None) -> FastAPI:
         dependencies=[Depends(require_scope)],
     )
     app.state.context = context
-    app.state.metrics = Metrics()
     app.state.turns = events.Turns()
+    app.state.metrics = metrics = Metrics(figures_directory)
+    app.state.lookups = Lookups(
+        context.reader,
+        context.house,
+        now=context.now,
+        monotonic=time.monotonic,
+        most_bytes=kept_bytes,
+        figures=metrics.lookups,
+    )
     problems.install(app)
     parts = (
         *(customers, dispatch, dossiers, listing, privacy, tiers, policies, models),
@@ -125,13 +142,18 @@ def create_app(context: Context, door: Door | None = None) -> FastAPI:
         Guard, authenticator=door.authenticator, docs_open=door.docs_open, most_at_once=door.most_at_once
     )
     app.add_middleware(LimitHead)
-    app.add_middleware(CountRequests, metrics=app.state.metrics)
+    app.add_middleware(CountRequests, metrics=metrics)
     app.add_middleware(Observe, log=door.log)
     serve_docs(app)
     serve_asyncapi(app)
     complete_document(app)
     _require_declared(app)
     return app
+
+
+def with_hot_lane(app: FastAPI, door: Door, log: AccessLog | None = None) -> HotLane:
+    """The application as it is served: what is kept in memory is answered ahead of it, once changes are followed."""
+    return HotLane(app, lookups=app.state.lookups, metrics=app.state.metrics, authenticator=door.authenticator, log=log)
 
 
 class UndeclaredRoutes(Exception):

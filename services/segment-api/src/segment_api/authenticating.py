@@ -118,6 +118,20 @@ class Authenticator:
         found = self._recall(digest) or await self._prove(shown[0], digest, client)
         return self._within_limits(found) if isinstance(found, Principal) else found
 
+    def at_once(self, digest: bytes | None) -> Principal | None:
+        """Who asks, where that was proved a moment ago; else `principal` finds out, or says why not.
+
+        Args:
+            digest: SHA-256 of the header; None where none was sent.
+        """
+        if self.open:
+            return EVERYONE
+        return None if digest is None else self._recall(digest)
+
+    def admits(self, principal: Principal) -> bool:
+        """Takes one request from what somebody may ask now; takes nothing and returns False where that is none."""
+        return principal is self._within_limits(principal)
+
     def _recall(self, digest: bytes) -> Principal | None:
         """What was proved a moment ago."""
         known = self._remembered.get(digest)

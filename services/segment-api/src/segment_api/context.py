@@ -10,6 +10,7 @@ from fastapi import Depends, Header, Request
 from segment_api.change_hub import ChangeHub
 from segment_api.exporting import Slots
 from segment_api.languages import choose_language
+from segment_api.lookups import Lookups
 from segmentation.access import AuditTrail
 from segmentation.dossiers import Dossiers, Overrides
 from segmentation.erasure import Privacy
@@ -60,5 +61,11 @@ def _language(
     return choose_language(accept_language)
 
 
+def _lookups(request: Request) -> Lookups:
+    lookups: Lookups = request.app.state.lookups
+    return lookups
+
+
+InLookups = Annotated[Lookups, Depends(_lookups)]
 InContext = Annotated[Context, Depends(_context)]
 InLanguage = Annotated[str, Depends(_language)]

@@ -107,7 +107,26 @@ class ApiSettings(HouseSettings):
         default=True,
         description="Whether each request is a line of the log: route, status, time, who; no customer, no payload.",
     )
-    database_connections: int = Field(8, ge=1, le=100, description="Connections to the database, at most.")
+    http_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that answer, behind the one address: one for each core to be used. Each keeps answers "
+        "and counts limits for itself.",
+    )
+    lookup_cache_mb: int = Field(
+        64,
+        ge=0,
+        le=65_536,
+        description="Memory of each process for answers that are kept ready, in MiB; one takes about 4 KiB. 0: none is "
+        "kept.",
+    )
+    database_connections: int = Field(
+        8,
+        ge=1,
+        le=100,
+        description="Connections to the database of each process, at most; one more follows what changes.",
+    )
     exports_at_once: int = Field(
         2, ge=0, le=50, description="Exports of customers at once, each on one of those connections; 0 for none."
     )

@@ -1,24 +1,29 @@
 """Puts the API together: the only place that reads the clock and knows which store there is."""
 
 import asyncio
-import contextlib
 import gc
 import ipaddress
+import os
 import signal
 import socket
 import ssl
+import tempfile
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
 
 from segment_api import telemetry
-from segment_api.app import Door, create_app
+from segment_api.app import Door, create_app, with_hot_lane
 from segment_api.authenticating import Authenticator, Limits
 from segment_api.change_hub import ChangeHub
 from segment_api.context import Context
 from segment_api.exporting import Slots
+from segment_api.hot_lane import protocol
+from segment_api.processes import Several, ended_with
 from segment_api.settings import ApiSettings
 from segment_api.tokens import TokenReader, TokenRules
 from segmentation.access import Keys
@@ -35,10 +40,15 @@ from segmentation.storage.models import PostgresModels
 from segmentation.storage.overriding import PostgresOverrides
 from segmentation.storage.policies import PostgresPolicies
 from segmentation.storage.reader import PostgresReader
+from segmentation.storage.touched import PostgresWatch
 from segmentation.storage.webhooks import PostgresWebhooks
 
 _USES_EVERY_SECONDS = 60.0
 """Last uses of keys are written so often, and not with each request."""
+
+
+_FIGURES = "PROMETHEUS_MULTIPROC_DIR"
+_MEBIBYTE = 1024 * 1024
 
 
 class _Server(uvicorn.Server):
@@ -57,16 +67,14 @@ def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - the API's one look at the clock
 
 
-async def serve(settings: ApiSettings) -> None:
+async def serve(settings: ApiSettings, listener: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT; requests under way are answered first."""
     tls = _tls(settings)
     tokens = _token_reader(settings)
-    listener = _listen(settings)
-    engine = create_engine(
-        settings.database_url.get_secret_value(),
-        application_name="segment-api",
-        pool_size=settings.database_connections,
-    )
+    url = settings.database_url.get_secret_value()
+    engine = create_engine(url, application_name="segment-api", pool_size=settings.database_connections)
+    feed = create_engine(url, application_name="segment-api feed", pool_size=1)
+    access_log = telemetry.AccessLog(telemetry.write_to_standard_error)
     try:
         await foundation.open_house(engine, settings.house)
         ledger = PostgresLedger(engine, settings.house)
@@ -99,12 +107,20 @@ async def serve(settings: ApiSettings) -> None:
             authenticator,
             docs_open=settings.docs_open or authenticator.open,
             most_at_once=settings.concurrency_limit,
-            log=telemetry.say if settings.access_log else None,
+            log=access_log.say if settings.access_log else None,
         )
         _say_who_may_ask(settings)
+        app = create_app(
+            context,
+            door,
+            kept_bytes=settings.lookup_cache_mb * _MEBIBYTE,
+            figures_directory=_figures_directory(),
+        )
+        lane = with_hot_lane(app, door, access_log if settings.access_log else None)
         server = _Server(
             uvicorn.Config(
-                create_app(context, door),
+                lane,
+                http=protocol(lane) if settings.http_trusted_proxies is None else "httptools",
                 log_level="info",
                 access_log=False,
                 server_header=False,
@@ -119,16 +135,22 @@ async def serve(settings: ApiSettings) -> None:
         # The server raises again what it was ended by, and would end the process before its last words.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        noting = asyncio.create_task(_note_uses(authenticator, keys))
+        ended_with(lambda: setattr(server, "should_exit", True))
+        beside = [
+            asyncio.create_task(_note_uses(authenticator, keys)),
+            asyncio.create_task(app.state.lookups.follow(PostgresWatch(feed))),
+        ]
         try:
             await server.serve(sockets=[listener])
         finally:
-            noting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await noting
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await authenticator.note_uses(keys)
     finally:
+        access_log.close()
         listener.close()
+        await feed.dispose()
         await engine.dispose()
 
 
@@ -211,7 +233,26 @@ def _listen(settings: ApiSettings) -> socket.socket:
     return listener
 
 
-def run(settings: ApiSettings) -> None:
-    """Runs the service."""
+def run(settings: ApiSettings) -> int:
+    """Runs the service; returns the exit code."""
     telemetry.start_logging()
-    asyncio.run(serve(settings))
+    listener = _listen(settings)
+    if settings.http_workers == 1:
+        _serve(settings, listener)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="tierline-figures-") as directory:
+        os.environ[_FIGURES] = directory  # noqa: TID251 - how the library is told, before the others import it
+        figures = Path(directory)
+        return Several(_serve, settings, listener, number=settings.http_workers, figures_directory=figures).run()
+
+
+def _serve(settings: ApiSettings, listener: socket.socket) -> None:
+    telemetry.start_logging()
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        runner.run(serve(settings, listener))
+
+
+def _figures_directory() -> Path | None:
+    """Where several processes keep their figures together."""
+    directory = os.environ.get(_FIGURES)  # noqa: TID251 - as `run` told it to this process
+    return None if directory is None else Path(directory)

@@ -77,6 +77,7 @@ _UNNAME: Final = """
     UPDATE webhooks SET wanted = jsonb_set(wanted, '{customer_ids}',
         (wanted->'customer_ids') - CAST(:customer_id AS text) || '["#erased"]')
 """
+_IN_LINES: Final = "position(E'\\n' || CAST(:customer_id AS text) || E'\\n' IN E'\\n' || customer_ids || E'\\n') > 0"
 _EMPTY_TRAIL: Final = "UPDATE audit SET customer_id = NULL, reason = NULL, detail = '{}'"
 _EMPTY_LETTER: Final = """
     UPDATE dead_letters SET customer_id = NULL, event_id = NULL, field = NULL, value = NULL, headers = NULL,
@@ -179,11 +180,18 @@ PERSONAL: Final[Mapping[str, Holding]] = {
         select=f"SELECT id, description, created_at FROM webhooks WHERE {_NAMED_BY_A_WEBHOOK}",  # noqa: S608 - a constant of our own
         erase=_UNNAME,
     ),
+    "touched": Holding(
+        "Whose answer changed in the last minute, for those who keep answers. The erasure itself lets them forget all.",
+        Fate.DELETED,
+        {Kind.IDENTITY: "customer_ids", Kind.BOOKKEEPING: "id transaction_id"},
+        where=_IN_LINES,
+        select=f"SELECT id FROM touched WHERE {_IN_LINES}",  # noqa: S608 - a constant of our own
+    ),
     "value_moves": Holding(
         "What the customer is ranked by, on its way to the ranking.",
         Fate.DELETED,
         {Kind.IDENTITY: "customer_ids", Kind.DERIVED: "values", Kind.BOOKKEEPING: "id"},
-        where="position(E'\\n' || CAST(:customer_id AS text) || E'\\n' IN E'\\n' || customer_ids || E'\\n') > 0",
+        where=_IN_LINES,
         select="""
             SELECT id, given.value FROM value_moves
             CROSS JOIN LATERAL unnest(string_to_array(customer_ids, E'\\n'), string_to_array("values", E'\\n'))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 from msgspec.structs import replace
@@ -42,14 +42,12 @@ from segmentation.storage.foundation import Library
 from segmentation.storage.workers import LIVES, load_workers
 from segmentation.tiering import TIERS, CutOffs, Standing, Tier
 from segmentation.traits import NO_DESCRIPTION
+from segmentation.watching import TIERS_LAG
 
 FULL_SNAPSHOT_COLUMNS = "id, attempt, requested_at, begun_at, done_at, customers"
 _FULL_SNAPSHOTS = text(
     f"SELECT {FULL_SNAPSHOT_COLUMNS} FROM full_snapshots ORDER BY id DESC LIMIT :limit"  # noqa: S608 - names of our own
 )
-
-TIERS_LAG = timedelta(seconds=1)
-"""How far tiers may be behind the events applied before an answer is called stale."""
 
 _MOMENT = text("""
     SELECT house.as_of, house.policy_version, house.model_version, house.events_known_since, house.customers_erased,

@@ -22,8 +22,8 @@ from segmentation.storage import baseline, raw_events, tables
 from segmentation.storage.assessed import lock_customers
 from segmentation.storage.bulk import insert_rows
 from segmentation.storage.engine import transaction
-from segmentation.storage.touched import Forgetting
 from segmentation.storage.foundation import load_state
+from segmentation.storage.touched import Forgetting
 
 LEAST_DAYS: Final = 30
 """For how long raw events are kept at least: repeats and conflicts are recognised by them."""

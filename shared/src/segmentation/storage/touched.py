@@ -49,7 +49,9 @@ _LOOK = """
     FROM house
 """
 _BEFORE_ALL = text("SELECT pg_current_snapshot()::text AS snapshot, clock_timestamp() AS at")
-_FORGET = text("DELETE FROM touched WHERE pg_visible_in_snapshot(transaction_id, CAST(:snapshot AS pg_snapshot))")
+_FORGET = text("""
+    DELETE FROM touched WHERE pg_visible_in_snapshot(transaction_id, CAST(CAST(:snapshot AS text) AS pg_snapshot))
+""")
 
 
 async def tell_touched(connection: AsyncConnection, customer_ids: Collection[CustomerId]) -> None:

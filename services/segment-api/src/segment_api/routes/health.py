@@ -1,7 +1,7 @@
 """Is the service alive, is it ready, and how is it doing."""
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from segment_api import problems, schemas
 from segment_api.context import InContext
@@ -29,4 +29,4 @@ async def read_ready(context: InContext) -> schemas.HealthAnswer:
 )
 async def read_prometheus(context: InContext, telemetry: Telemetry) -> Response:
     telemetry.note(await context.reader.status(now=context.now()))
-    return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -46,7 +46,12 @@ async def measure_bulk(site: Site, results: Results) -> None:
     if len(ids) < _AT_ONCE:
         raise BenchFailed(f"only {len(ids)} customers are known")
     port = free_port()
-    api = site.start_api({"DATABASE_URL": database.url, "HTTP_PORT": str(port)}, "api-lookup.log")
+    api = site.start(
+        "segment-api",
+        [site.program("segment-api"), "run"],
+        database.settings | {"HTTP_PORT": str(port), "AUTH": "off"},
+        "api-lookup.log",
+    )
     try:
         await _until_ready(port, api.check)
         site.say("Single and bulk lookups in turn …")
