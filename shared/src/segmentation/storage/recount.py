@@ -189,7 +189,7 @@ class Recount:
             unknown = set(customer_ids) - recounted.profiles.keys() - found.unreadable
             for statement in _REMOVE_CUSTOMERS:
                 await connection.execute(statement, {"customer_ids": list(unknown)})
-            await tell_touched(connection, unknown)
+            await tell_touched(connection, unknown - {row.customer_id for row in made})
             state = await load_state(connection)
             as_of = self._calendar.business_day(instant_of(now)) if self._house.clock == "system" else state.as_of
             if as_of is not None:
