@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, Final
 
+import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -108,6 +109,55 @@ async def test_a_change_is_seen_by_every_process(engine: AsyncEngine, shared_dat
                 await shows(each, "customer_id", "C-9", "C-9")
                 await each.kept()
                 assert each.count("tierline_lookup_dropped_total") >= 1
+
+
+async def several(hot: Served, *customer_ids: str) -> dict[str, Any]:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{hot.port}") as client:
+        answer = await client.post("/customers/segments", json={"customer_ids": customer_ids})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_several_at_once_are_answered_by_what_is_kept_and_fill_it(
+    engine: AsyncEngine, shared_database_url: str
+) -> None:
+    """The same answers as one by one; who is unknown, malformed or named twice is answered as ever."""
+    async with running(engine) as api:
+        await api.fed(*(an_order(event_id=f"order-C-{each}", customer_id=f"C-{each}") for each in range(1, 4)))
+        asked = ["C-2", "C-9", "C-1", "not an id", "C-2"]
+        async with served(engine, shared_database_url, now=api.clock) as hot:
+            one = answer_of(await hot.kept("C-1"))
+            assert await several(hot, *asked) == (await api.segments(*asked))
+            assert (await several(hot, "C-1"))["customers"] == [one]
+
+            async def all_are_kept() -> bool:
+                before = hot.hits
+                await several(hot, "C-1", "C-2")
+                return hot.hits == before + 2
+
+            await eventually(all_are_kept, "both from memory")
+            override = await api.client.put("/customers/C-2/override", json=OVERRIDE | {"tier": "C"})
+            assert override.status_code == 200
+            await shows(hot, "value_tier", "C", "C-2")
+            assert await several(hot, *asked) == (await api.segments(*asked))
+            api.clock.advance(days=1)
+            assert await several(hot, *asked) == (await api.segments(*asked))
+
+
+async def test_who_was_erased_is_forgotten(engine: AsyncEngine, shared_database_url: str) -> None:
+    async with running(engine) as api:
+        await api.fed(an_order(event_id="order-C-1", customer_id="C-1"), an_order(event_id="two", customer_id="C-2"))
+        async with served(engine, shared_database_url, now=api.clock) as hot:
+            await hot.kept("C-1")
+            assert (await api.client.delete("/customers/C-1")).status_code == 200
+
+            async def is_gone() -> bool:
+                return (await hot.segment("C-1")).status == 404
+
+            await eventually(is_gone, "unknown")
+            answer = await several(hot, "C-1", "C-2")
+            assert [each["customer_id"] for each in answer["unknown"]] == ["C-1"]
 
 
 async def test_a_new_day_and_a_new_policy_count_at_once(engine: AsyncEngine, shared_database_url: str) -> None:

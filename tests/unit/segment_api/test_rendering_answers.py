@@ -85,9 +85,10 @@ def test_a_bulk_answer_is_that_of_its_schema(some: list[Answer], unknown: list[s
     known = {each.snapshot.customer_id: each for each in some}
     found = Answers(DAY, known, POLICY)
     asked = [*known, *unknown, *known]
-    body = rendering.segments_body(found, asked, language)
+    bodies, wanted = rendering.Found.of(found, language), dict.fromkeys(asked)
+    body = rendering.segments_body(bodies, wanted, language)
     assert json.loads(body) == presenting.present_segments(found, asked, language).model_dump(mode="json")
-    lines = [json.loads(line) for line in rendering.segments_lines(found, asked, language).splitlines()]
+    lines = [json.loads(line) for line in rendering.segments_lines(bodies, wanted, language).splitlines()]
     assert [each["customer_id"] for each in lines] == list(dict.fromkeys(asked))
 
 

@@ -11,7 +11,7 @@ While the database is out of reach, what is kept goes on, said to be stale, for 
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -41,6 +41,8 @@ _PATIENCE_SECONDS = 1.0
 _TRY_AGAIN_SECONDS = 1.0
 _READS_AT_ONCE = 3
 _MOST_IN_ONE_READ = 500
+_MOST_ASKED_FOR = 1_000
+"""By a call about several; more would push out what is asked for one by one."""
 _LAG_SECONDS = TIERS_LAG.total_seconds()
 
 
@@ -113,6 +115,26 @@ class Lookups:
         if behind or look.tiers_as_of is None or look.tiers_as_of < as_of:
             return reply.gone_stale()
         return reply
+
+    async def many(self, customer_ids: Sequence[CustomerId], language: str) -> dict[CustomerId, Reply] | None:
+        """The answers about those who are known among several; None where they have to be read all together.
+
+        That is: while memory may not be trusted, where too many are not kept, and where the day has just changed.
+
+        Raises:
+            StoreUnavailable: the database is out of reach, and not all of them are kept.
+        """
+        if not self._is_trusted():
+            return None
+        found = {each: reply for each in customer_ids if (reply := self.hit(each, language)) is not None}
+        missing = [each for each in customer_ids if each not in found]
+        if len(missing) > _MOST_ASKED_FOR:
+            return None
+        self._figures.hit.inc(len(found))
+        self._figures.miss.inc(len(missing))
+        read = await asyncio.gather(*(self._ask(each, language) for each in missing))
+        found |= {each: reply for each, reply in zip(missing, read, strict=True) if reply is not None}
+        return found if len({reply.as_of for reply in found.values()}) <= 1 else None
 
     async def reply(self, customer_id: CustomerId, language: str) -> Reply | None:
         """The answer; None for an unknown customer.

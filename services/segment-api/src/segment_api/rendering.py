@@ -10,7 +10,8 @@ many of them, and made once; the rest is encoded by msgspec.
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Any, Final
@@ -105,35 +106,54 @@ def segment_bytes(answer: Answer, language: str) -> bytes:
     )
 
 
-def _unknown_bytes(answers: Answers, language: str) -> msgspec.Raw:
-    return msgspec.Raw(presenting.present_unknown(answers.policy, language).model_dump_json().encode())
-
-
 # --- bodies ---------------------------------------------------------------------------------------------------------
 
 
-def segments_body(answers: Answers, asked: Iterable[CustomerId | str], language: str) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What became of a question about several customers."""
+
+    as_of: date | None
+    bodies: Mapping[CustomerId, bytes]
+    """Of those who are known."""
+    default: Policy | None
+    """Says what the unknown get; None only where nobody is unknown."""
+
+    @classmethod
+    def of(cls, answers: Answers, language: str) -> "Found":
+        """As the reader found it."""
+        bodies = {each: segment_bytes(answer, language) for each, answer in answers.known.items()}
+        return cls(answers.as_of, bodies, answers.policy)
+
+    def level(self, language: str) -> msgspec.Raw | None:
+        """What is to be done for the unknown."""
+        if self.default is None:
+            return None
+        return msgspec.Raw(presenting.present_unknown(self.default, language).model_dump_json().encode())
+
+
+def segments_body(found: Found, wanted: Iterable[CustomerId | str], language: str) -> bytes:
     """The answer of `POST /customers/segments`: whoever is unknown gets the policy's default level."""
-    wanted = list(dict.fromkeys(asked))
-    known = [segment_bytes(answers.known[CustomerId(each)], language) for each in wanted if each in answers.known]
-    level = _unknown_bytes(answers, language)
-    unknown = [
-        _encode({"customer_id": each, "recommended_service_level": level})
-        for each in wanted
-        if each not in answers.known
-    ]
-    head = b'{"as_of":' + _encode(answers.as_of)
+    known: list[bytes] = []
+    unknown: list[bytes] = []
+    level = found.level(language)
+    for each in wanted:
+        body = found.bodies.get(CustomerId(each))
+        if body is not None:
+            known.append(body)
+        else:
+            unknown.append(_encode({"customer_id": each, "recommended_service_level": level}))
+    head = b'{"as_of":' + _encode(found.as_of)
     return head + b',"customers":[' + b",".join(known) + b'],"unknown":[' + b",".join(unknown) + b"]}"
 
 
-def segments_lines(answers: Answers, asked: Iterable[CustomerId | str], language: str) -> bytes:
-    """The same as NDJSON: a line for each customer, in the order asked for, each once."""
-    level = _unknown_bytes(answers, language)
+def segments_lines(found: Found, wanted: Iterable[CustomerId | str], language: str) -> bytes:
+    """The same as NDJSON: a line for each customer, in the order asked for."""
+    level = found.level(language)
     lines = [
-        segment_bytes(answers.known[CustomerId(each)], language)
-        if each in answers.known
-        else _encode({"customer_id": each, "as_of": answers.as_of, "recommended_service_level": level})
-        for each in dict.fromkeys(asked)
+        found.bodies.get(CustomerId(each))
+        or _encode({"customer_id": each, "as_of": found.as_of, "recommended_service_level": level})
+        for each in wanted
     ]
     return b"".join(line + b"\n" for line in lines)
 

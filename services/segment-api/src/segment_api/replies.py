@@ -4,7 +4,9 @@ Law: `gone_stale` of an answer is, byte for byte, the rendering of the same answ
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
 from typing import Final
 
 from fastapi import Response
@@ -23,28 +25,38 @@ _OVERHEAD: Final = 3_000
 RawHeaders = list[tuple[bytes, bytes]]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class Reply:
-    """An answer in one language, ready to be sent."""
+    """An answer in one language, ready to be sent. What goes before the body is made when it is first wanted."""
 
     body: bytes
     language: str
-    tag: str = field(init=False)
-    """It covers the whole answer, so as_of and the language too."""
-    headers: RawHeaders = field(init=False)
-    """Of the answer, complete but for what differs from request to request."""
-    unchanged_headers: RawHeaders = field(init=False)
-    """Of the answer that nothing has changed."""
-    lines: bytes = field(init=False)
-    """The same headers, as they are written."""
-    unchanged_lines: bytes = field(init=False)
+    as_of: date
 
-    def __post_init__(self) -> None:
-        self.tag = f'"{hashlib.blake2b(self.body, digest_size=_TAG_BYTES).hexdigest()}"'
-        self.headers = _completed(self.response(None))
-        self.unchanged_headers = _completed(self.response(self.tag))
-        self.lines = _lines(self.headers)
-        self.unchanged_lines = _lines(self.unchanged_headers)
+    @cached_property
+    def tag(self) -> str:
+        """It covers the whole answer, so as_of and the language too."""
+        return f'"{hashlib.blake2b(self.body, digest_size=_TAG_BYTES).hexdigest()}"'
+
+    @cached_property
+    def headers(self) -> RawHeaders:
+        """Of the answer, complete but for what differs from request to request."""
+        return _completed(self.response(None))
+
+    @cached_property
+    def unchanged_headers(self) -> RawHeaders:
+        """Of the answer that nothing has changed."""
+        return _completed(self.response(self.tag))
+
+    @cached_property
+    def lines(self) -> bytes:
+        """The same headers, as they are written."""
+        return _lines(self.headers)
+
+    @cached_property
+    def unchanged_lines(self) -> bytes:
+        """The same, of the answer that nothing has changed."""
+        return _lines(self.unchanged_headers)
 
     @property
     def size(self) -> int:
@@ -72,12 +84,12 @@ class Reply:
 
     def gone_stale(self) -> "Reply":
         """The same answer, said to be stale."""
-        return Reply(self.body.replace(_FRESH, _STALE, 1), self.language)
+        return Reply(self.body.replace(_FRESH, _STALE, 1), self.language, self.as_of)
 
 
 def render(answer: Answer, language: str) -> Reply:
     """An answer in a language."""
-    return Reply(rendering.segment_bytes(answer, language), language)
+    return Reply(rendering.segment_bytes(answer, language), language, answer.as_of)
 
 
 def _lines(headers: RawHeaders) -> bytes:

@@ -1,5 +1,6 @@
 """Where customers stand."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated
 
@@ -7,7 +8,9 @@ from fastapi import APIRouter, Header, Path, Query, Response
 
 from segment_api import negotiating, problems, rendering, schemas
 from segment_api.context import Context, InContext, InLanguage, InLookups
+from segment_api.lookups import Lookups
 from segment_api.problems import ProblemAnswer
+from segment_api.rendering import Found
 from segment_api.replies import render
 from segmentation.answers import Answer
 from segmentation.fields import CustomerId, read_customer_id
@@ -74,15 +77,17 @@ async def read_metrics(customer_id: AskedFor, context: InContext) -> schemas.Met
 async def read_segments(
     question: schemas.SegmentsQuestion,
     context: InContext,
+    lookups: InLookups,
     language: InLanguage,
     accept: Annotated[str | None, Header(description="`application/json` or `application/x-ndjson`.")] = None,
 ) -> Response:
-    asked = [read_customer_id(customer_id) for customer_id in question.customer_ids]
-    answers = await context.reader.answers(dict.fromkeys(filter(None, asked)), now=context.now())
+    wanted = list(dict.fromkeys(question.customer_ids))
+    asked = [known for each in wanted if (known := read_customer_id(each)) is not None]
+    found = await _find(context, lookups, asked, language, everybody=len(asked) == len(wanted))
     chosen = negotiating.choose_media_type(accept, ("application/json", rendering.NDJSON))
-    render = rendering.segments_lines if chosen == rendering.NDJSON else rendering.segments_body
+    join = rendering.segments_lines if chosen == rendering.NDJSON else rendering.segments_body
     headers = {"Content-Language": language, "Vary": "Accept, Accept-Language"}
-    return Response(render(answers, question.customer_ids, language), media_type=chosen, headers=headers)
+    return Response(join(found, wanted, language), media_type=chosen, headers=headers)
 
 
 router.add_api_route(
@@ -103,6 +108,22 @@ router.add_api_route(
     },
     openapi_extra={"requestBody": {"content": {rendering.NDJSON: {}}}},
 )
+
+
+async def _find(
+    context: Context, lookups: Lookups, asked: Sequence[CustomerId], language: str, *, everybody: bool
+) -> Found:
+    """Where several customers stand: as kept, as far as that is right; `everybody`: nobody else was asked for."""
+    kept = await lookups.many(asked, language)
+    if kept is None:
+        return Found.of(await context.reader.answers(asked, now=context.now()), language)
+    bodies = {each: reply.body for each, reply in kept.items()}
+    if kept and everybody and len(kept) == len(asked):
+        return Found(next(iter(kept.values())).as_of, bodies, None)
+    nobody = await context.reader.answers([], now=context.now())
+    if any(reply.as_of != nobody.as_of for reply in kept.values()):  # the day has just changed
+        return Found.of(await context.reader.answers(asked, now=context.now()), language)
+    return Found(nobody.as_of, bodies, nobody.policy)
 
 
 async def _recorded(context: Context, customer_id: CustomerId, day: date, today: date) -> Answer:
