@@ -327,3 +327,10 @@ async def test_a_fault_of_our_own_is_a_problem_that_gives_nothing_away() -> None
         answer = await client.get("/tiers")
     problem_in(answer, 500)
     assert "1234" not in answer.text
+
+
+async def test_a_method_that_a_path_does_not_take_is_told_all_that_it_takes(api: Api) -> None:
+    """Also where several routes have the path."""
+    answer = await api.client.request("PATCH", "/customers/C-1/override")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "DELETE, PUT"

@@ -1,19 +1,23 @@
 """Errors as RFC 9457 problem details: one table says which, one shape carries them all."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from segment_api.observing import complete_headers
 from segmentation.errors import FilterInvalid, NotReady, StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = "2"
+_METHOD_NOT_ALLOWED = 405
 _UNREADABLE_BODY = "There was an error parsing the body"
 """What FastAPI says of a body that its parser gave up on."""
 
@@ -165,6 +169,17 @@ def first_problem(errors: Sequence[Any]) -> InvalidField:
     return _invalid_field(errors[0])
 
 
+def _methods_of(request: Request) -> list[str]:
+    """All that the path takes; the framework tells only those of the first route that has it."""
+    path: str = request.scope["path"]
+    methods: dict[str, set[str]] = defaultdict(set)
+    for each in iter_route_contexts(request.app.routes):
+        if each.path and compile_path(each.path)[0].match(path):
+            methods[each.path] |= each.methods or set()
+    # Of /policies/dry-run and /policies/{version}, the first one is meant.
+    return sorted(methods[min(methods, key=lambda template: template.count("{"))])
+
+
 def install(app: FastAPI) -> None:
     """Makes every error of the application a problem."""
 
@@ -177,8 +192,11 @@ def install(app: FastAPI) -> None:
         if error.detail == _UNREADABLE_BODY:
             unreadable = InvalidField(field="body", problem="it cannot be read; JSON in UTF-8 is expected")
             return answer(request, ProblemAnswer(422, f"body: {unreadable.problem}"), [unreadable])
+        headers = {**(error.headers or {})}
+        if error.status_code == _METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods_of(request))
         return answer(
-            request, ProblemAnswer(error.status_code, _SAID.get(error.status_code, error.detail), headers=error.headers)
+            request, ProblemAnswer(error.status_code, _SAID.get(error.status_code, error.detail), headers=headers)
         )
 
     async def on_invalid_request(request: Request, error: Exception) -> JSONResponse:
