@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PACKAGES := shared services/segment-api services/ingest-worker services/segment-trainer deploy/local
+PACKAGES := shared services/segment-api services/ingest-worker services/segment-trainer clients/python deploy/local
 ARGS ?=
 JOBS ?= 2
 
@@ -33,7 +33,7 @@ test: $(READY) ## run every test, against real PostgreSQL and real Kafka; ARGS="
 check: $(READY) ## ruff, mypy, import contracts, migrations equal to the tables
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy shared/src services/segment-api/src services/ingest-worker/src services/segment-trainer/src deploy/local/src bench chaos tests
+	$(BIN)/mypy shared/src services/segment-api/src services/ingest-worker/src services/segment-trainer/src clients/python/src clients/python/tests deploy/local/src bench chaos tests
 	$(BIN)/lint-imports
 	$(BIN)/python migrations/check.py
 

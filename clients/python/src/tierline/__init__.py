@@ -1,0 +1,62 @@
+"""Client of Tierline: where customers stand, which order goes first, and what changes."""
+
+from tierline.answers import (
+    Change,
+    Erasure,
+    EventOutcome,
+    Explanation,
+    HistoryEntry,
+    Metrics,
+    Order,
+    Place,
+    Ranking,
+    Segment,
+    Segments,
+    ServiceLevel,
+    Tiers,
+    UnknownCustomer,
+)
+from tierline.clients import AsyncChanges, AsyncTierline, Changes, Tierline
+from tierline.core import Retries
+from tierline.errors import (
+    ChangesDropped,
+    Invalid,
+    NotAllowed,
+    NotFound,
+    Problem,
+    TierlineError,
+    TooManyRequests,
+    Unavailable,
+    UnexpectedAnswer,
+)
+
+__all__ = [
+    "AsyncChanges",
+    "AsyncTierline",
+    "Change",
+    "Changes",
+    "ChangesDropped",
+    "Erasure",
+    "EventOutcome",
+    "Explanation",
+    "HistoryEntry",
+    "Invalid",
+    "Metrics",
+    "NotAllowed",
+    "NotFound",
+    "Order",
+    "Place",
+    "Problem",
+    "Ranking",
+    "Retries",
+    "Segment",
+    "Segments",
+    "ServiceLevel",
+    "Tierline",
+    "TierlineError",
+    "Tiers",
+    "TooManyRequests",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "UnknownCustomer",
+]
