@@ -26,8 +26,6 @@ class Kind(enum.StrEnum):
 
     CHANGE = "change"
     SNAPSHOT = "snapshot"
-    ERASED = "erased"
-    """Over HTTP only: on the topic it is a tombstone."""
     SNAPSHOT_BEGIN = "snapshot_begin"
     SNAPSHOT_END = "snapshot_end"
 
@@ -121,7 +119,7 @@ class ErasedMessage(_Sent):
     """A customer was erased: forget what was told of it. For those who follow over HTTP."""
 
     schema_: Literal[1] = Field(SCHEMA_VERSION, alias="schema", description="Version of this schema.")
-    kind: Literal[Kind.ERASED] = Field(Kind.ERASED, description="Always `erased`.")
+    kind: Literal["erased"] = Field("erased", description="Always `erased`; on the topic it is a tombstone.")
     sequence: int = Field(ge=1, description="As of a change; nothing about the customer comes after it.")
     customer_id: str = Field(description="Who was erased.", examples=["C-1042"])
 
