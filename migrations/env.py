@@ -21,11 +21,20 @@ _ONE_AT_A_TIME = 7_315_001
 
 
 def _run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=metadata, compare_type=True, compare_server_default=True)
+    # Of the session, which ends with the last migration; each of these is a transaction of its own, so that what one
+    # has locked is free again before the next.
+    connection.execute(text("SET lock_timeout = '10s'"))
+    connection.execute(text("SET statement_timeout = '15min'"))
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ONE_AT_A_TIME})
+    connection.commit()
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        compare_type=True,
+        compare_server_default=True,
+        transaction_per_migration=True,
+    )
     with context.begin_transaction():
-        connection.execute(text("SET LOCAL lock_timeout = '10s'"))
-        connection.execute(text("SET LOCAL statement_timeout = '15min'"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_AT_A_TIME})
         context.run_migrations()
 
 

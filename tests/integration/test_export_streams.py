@@ -65,7 +65,7 @@ async def asked(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     narrow.setblocking(False)
     await asyncio.get_running_loop().sock_connect(narrow, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=narrow, limit=4_096)
-    writer.write(b"GET /customers HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n")
+    writer.write(b"GET /customers?trailer=true HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n")
     assert (await reader.readline()).split()[1] == b"200"
     return reader, writer
 

@@ -6,9 +6,12 @@ never passed over in silence.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from segmentation.feeds import ChangeAnnouncement
+
+ERASED: Final = "#erased"
+"""In the place of a customer who was erased; no id begins like this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,11 @@ class ChangeFilter:
 
     def wants(self, customer_id: str, sides: Iterable[Mapping[str, str] | None]) -> bool:
         """Whether one side of the change, before or after it, is all that is wanted: who leaves is told as well."""
-        if self.customer_ids and customer_id not in self.customer_ids:
-            return False
-        wanted = (("value_tier", self.tiers), ("segment", self.segments), ("service_level", self.service_levels))
         stood = [side for side in sides if side]
+        if self.customer_ids and customer_id not in self.customer_ids:
+            # Where somebody of these was erased, nobody knows any more who: such a follower hears of every erasure.
+            return not stood and ERASED in self.customer_ids
+        wanted = (("value_tier", self.tiers), ("segment", self.segments), ("service_level", self.service_levels))
         # An erasure has no side: whoever may know of the customer has to hear of it.
         return not stood or any(all(not codes or side[name] in codes for name, codes in wanted) for side in stood)
 

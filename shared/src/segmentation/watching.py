@@ -29,6 +29,8 @@ class Look:
     """Whatever all answers rest on, as one text: another text, and no answer from before counts."""
     as_of: date | None
     """Of the events' clock; None with the system clock, and before the first event."""
+    erasures: int
+    """How many customers were ever erased: with another number, whatever is kept goes, also for worse days."""
     policy_version: int
     tiers_as_of: date | None
     unsettled_seconds: float | None

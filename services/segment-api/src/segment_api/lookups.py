@@ -229,6 +229,8 @@ class Lookups:
                 replies[language] = render(answer, language)
             if not future.done():
                 future.set_result(replies.get(language))
+        if answer is None:
+            self._drop(customer_id)
         if answer is None or read.overtaken or customer_id in read.touched:
             return
         look = self._look
@@ -266,7 +268,7 @@ class Lookups:
 
     def take(self, look: Look) -> None:
         """Drops what a look says may be another by now."""
-        if look.anew:
+        if look.anew or (self._look is not None and self._look.erasures != look.erasures):
             self._kept.clear()
             self._bytes = 0
             for read in self._reads:

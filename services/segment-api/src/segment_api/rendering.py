@@ -184,10 +184,13 @@ _INCOMPLETE: Final = "#incomplete"
 
 
 class NdjsonExport:
-    """A customer a line, then a line that says how many there were."""
+    """A customer a line; where that is wanted, then a line that says how many there were."""
 
     media_type = NDJSON
     suffix = "ndjson"
+
+    def __init__(self, *, trailer: bool) -> None:
+        self._trailer = trailer
 
     def head(self) -> bytes:
         return b""
@@ -196,9 +199,13 @@ class NdjsonExport:
         return b"".join(segment_bytes(answer, language) + b"\n" for answer in answers)
 
     def tail(self, as_of: date | None, customers: int) -> bytes:
+        if not self._trailer:
+            return b""
         return _encode({"complete": True, "as_of": as_of, "customers": customers}) + b"\n"
 
     def broken(self, as_of: date | None, customers: int, detail: str) -> bytes:
+        if not self._trailer:
+            return b""
         return _encode({"complete": False, "as_of": as_of, "customers": customers, "detail": detail}) + b"\n"
 
 

@@ -7,6 +7,7 @@ set against stay; the ranking of everyone else is made anew without the customer
 
 import base64
 import json
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -212,8 +213,8 @@ async def _hold(connection: AsyncConnection, customer_id: CustomerId) -> bool:
 def _parameters(customer_id: CustomerId) -> Mapping[str, Any]:
     return {
         "customer_id": customer_id,
-        "quoted": f'"{customer_id}"'.encode(),
-        "encoded": f'"{base64.b64encode(customer_id.encode()).decode()}"',
+        "named": rf'"(customer_id|subject)"\s*:\s*"{re.escape(customer_id)}"',
+        "headed": rf'"ce_subject",\s*"{re.escape(base64.b64encode(customer_id.encode()).decode())}"',
     }
 
 

@@ -50,7 +50,7 @@ class Holding:
     columns: Mapping[Kind, str]
     """Names, separated by blanks."""
     where: str = _BY_ID
-    """Which rows are a customer's; `:quoted` and `:encoded` are its id as messages and their headers carry it."""
+    """Which rows are a customer's; `:named` and `:headed` find its id where messages and their headers name it."""
     select: str | None = None
     """Where not whole rows are the customer's: the query of what is."""
     erase: str | None = None
@@ -78,7 +78,7 @@ _UNNAME: Final = """
         (wanted->'customer_ids') - CAST(:customer_id AS text) || '["#erased"]')
 """
 _IN_LINES: Final = "position(E'\\n' || CAST(:customer_id AS text) || E'\\n' IN E'\\n' || customer_ids || E'\\n') > 0"
-_EMPTY_TRAIL: Final = "UPDATE audit SET customer_id = NULL, reason = NULL, detail = '{}'"
+_EMPTY_TRAIL: Final = "UPDATE audit SET customer_id = NULL, reason = NULL, request_id = NULL, detail = '{}'"
 _EMPTY_LETTER: Final = """
     UPDATE dead_letters SET customer_id = NULL, event_id = NULL, field = NULL, value = NULL, headers = NULL,
         erased_at = now(),
@@ -150,10 +150,10 @@ PERSONAL: Final[Mapping[str, Holding]] = {
             Kind.CONTENT: "field sentence value headers",
             Kind.BOOKKEEPING: "id topic partition offset reason recorded_at replayed_as replayed_at position erased_at",
         },
-        # Of a message that could not be read nobody knows the customer: one that carries the id is taken for the
-        # customer's. (base64 has no quotation marks, so the header is found whole.)
-        where=f"({_BY_ID} OR (customer_id IS NULL AND (position(CAST(:quoted AS bytea) IN value) > 0 "
-        "OR position(CAST(:encoded AS text) IN headers) > 0)))",
+        # Of a message that could not be read nobody knows the customer: one that names it where messages name their
+        # customer is taken for the customer's. An id may be any word, so no other place tells.
+        where=f"({_BY_ID} OR (customer_id IS NULL AND (encode(value, 'escape') ~ CAST(:named AS text) "
+        "OR headers ~ CAST(:headed AS text))))",
         erase=_EMPTY_LETTER,
     ),
     "audit": Holding(
@@ -162,8 +162,8 @@ PERSONAL: Final[Mapping[str, Holding]] = {
         {
             Kind.IDENTITY: "customer_id",
             Kind.DERIVED: "detail",
-            Kind.STAFF: "actor_kind actor_id actor_name author reason",
-            Kind.BOOKKEEPING: "id at request_id action subject",
+            Kind.STAFF: "actor_kind actor_id actor_name author reason request_id",
+            Kind.BOOKKEEPING: "id at action subject",
         },
         erase=_EMPTY_TRAIL,
     ),
@@ -210,7 +210,13 @@ PERSONAL: Final[Mapping[str, Holding]] = {
             FROM tier_state CROSS JOIN LATERAL jsonb_each(overview -> 'cutoffs') AS last
             WHERE last.value ->> 1 = :customer_id ORDER BY last.key
         """,
-        erase="UPDATE tier_state SET overview = NULL",
+        # The cut-off stays and names nobody, until the ranking is settled without the customer.
+        erase="""
+            UPDATE tier_state SET overview = jsonb_set(overview, '{cutoffs}', (
+                SELECT jsonb_object_agg(
+                    last.key, CASE WHEN last.value ->> 1 = :customer_id THEN NULL ELSE last.value END)
+                FROM jsonb_each(overview -> 'cutoffs') AS last))
+        """,
     ),
     "dropped_orders": Holding("Orders, by raw events that were dropped for their age.", Fate.DELETED, _ORDER),
     "dropped_occurrences": Holding(

@@ -39,7 +39,7 @@ _LOOK = """
     -- One statement, one snapshot: what it does not see is not visible in the snapshot that it returns. Without one of
     -- before, nobody is named: everything is new.
     SELECT pg_current_snapshot()::text AS snapshot, clock_timestamp() AS at,
-           house::text AS basis, house.as_of, house.policy_version,
+           house::text AS basis, house.as_of, house.erasures, house.policy_version,
            (SELECT as_of FROM tier_state) AS tiers_as_of,
            (SELECT extract(epoch FROM clock_timestamp() - min(unsettled_since))::double precision FROM partitions)
              AS unsettled_seconds,
@@ -50,7 +50,9 @@ _LOOK = """
 """
 _BEFORE_ALL = text("SELECT pg_current_snapshot()::text AS snapshot, clock_timestamp() AS at")
 _FORGET = text("""
+    -- Also what comes from a cluster whose transactions had come farther, before a restore: it would be news for ever.
     DELETE FROM touched WHERE pg_visible_in_snapshot(transaction_id, CAST(CAST(:snapshot AS text) AS pg_snapshot))
+        OR transaction_id >= pg_snapshot_xmax(pg_current_snapshot())
 """)
 
 
@@ -118,6 +120,7 @@ async def _follow(driver: Any, woken: asyncio.Event) -> AsyncGenerator[Look]:  #
                 touched=() if anew or row["touched"] is None else row["touched"].split("\n"),
                 basis=row["basis"],
                 as_of=row["as_of"],
+                erasures=row["erasures"],
                 policy_version=row["policy_version"],
                 tiers_as_of=row["tiers_as_of"],
                 unsettled_seconds=row["unsettled_seconds"],

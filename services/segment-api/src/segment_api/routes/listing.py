@@ -17,10 +17,7 @@ from segmentation.tiering import Tier
 router = APIRouter()
 
 _JSON: Final = "application/json"
-_FORMS: Final[dict[str, type[rendering.NdjsonExport | rendering.CsvExport]]] = {
-    rendering.NDJSON: rendering.NdjsonExport,
-    rendering.CSV: rendering.CsvExport,
-}
+_FORMS: Final = (rendering.NDJSON, rendering.CSV)
 _MOST_ON_A_PAGE: Final = 1_000
 _MOST_VALUES: Final = 100
 _LONGEST_VALUE: Final = 1_000
@@ -65,6 +62,12 @@ class CustomersQuestion(BaseModel):
         None, description="Where a page begins; from `next` of the page before, with the same filters."
     )
 
+    trailer: bool = Field(
+        default=False,
+        description="Of NDJSON: end with a line that says that this was everybody, or why it was not. Without it only "
+        "the end of the body tells: one that was cut is broken off.",
+    )
+
     @property
     def criteria(self) -> Criteria:
         wanted = {name: frozenset(map(str, getattr(self, name))) for name in Filter}
@@ -86,8 +89,8 @@ class CustomersQuestion(BaseModel):
     "current `as_of`; repeat one for any of several values. Follow `next` (also a `Link` header) until it is null: a "
     "page may be shorter than `limit` and not be the last. Whoever moves meanwhile appears at most once, and nobody "
     "who stays is skipped.\n\nWith `Accept: application/x-ndjson` or `Accept: text/csv` everybody at once, as a stream "
-    'of one moment. The last line of NDJSON is `{"complete": true, "as_of": ..., "customers": ...}`, the last row of '
-    "CSV begins with `#complete`: without it the stream was cut.",
+    'of one moment; what is cut is broken off. With `trailer=true` the last line of NDJSON is `{"complete": true, '
+    '"as_of": ..., "customers": ...}`; the last row of CSV begins with `#complete` in any case.',
     response_model=listing_schemas.CustomersAnswer,
     responses={
         200: {
@@ -118,7 +121,8 @@ async def read_customers(
                 wrong = InvalidField(field=f"query.{name}", problem=problem)
                 raise ProblemAnswer(422, f"{wrong.field}: {wrong.problem}", errors=[wrong])
         pages = context.directory.everyone(question.criteria, now=context.now())
-        return Export(pages, _FORMS[chosen](), language, context.exports, headers)
+        form = rendering.CsvExport() if chosen == rendering.CSV else rendering.NdjsonExport(trailer=question.trailer)
+        return Export(pages, form, language, context.exports, headers)
     asked = question.criteria.canonical()
     after = None
     if question.cursor is not None:
