@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.ledgers import in_postgres
 from tests.support.model_documents import a_document
@@ -20,8 +22,10 @@ from tests.support.oracle import Setting
 
 from segment_trainer import __main__ as trainer
 from segment_trainer import measures, models, segmenting
+from segmentation.access import Action, Actor, ActorKind, AuditEntry, Deed
 from segmentation.errors import ModelInvalid
 from segmentation.ledger import House
+from segmentation.storage.audit import PostgresAudit, operator
 from segmentation.storage.engine import create_engine, transaction
 from segmentation.storage.foundation import Library, load_state
 from segmentation.storage.models import PostgresModels
@@ -54,6 +58,10 @@ async def published(store: PostgresModels, seed: int = 1) -> int:
 async def in_force(engine: AsyncEngine) -> int:
     async with transaction(engine) as connection:
         return (await load_state(connection)).model_version
+
+
+async def trail(engine: AsyncEngine) -> Sequence[AuditEntry]:
+    return await PostgresAudit(engine).entries(action=None, customer_id=None, before_id=None, limit=50)
 
 
 async def activate(store: PostgresModels, *versions: int) -> None:
@@ -152,6 +160,46 @@ async def test_a_model_that_an_upgrade_left_behind_scores_nobody_and_cannot_be_a
         await store.activate(version, author="Ada", reason="again")
 
 
+async def test_what_is_done_with_models_is_in_the_audit_trail(engine, store):
+    by = Actor(ActorKind.COMMAND, "li.wei", "li.wei")
+    refusals = [Refusal("unstable", "segments come and go")]
+    document = a_document().encoded().decode()
+    await store.publish(document, author="Ada", note="a try", refusals=refusals, forced_because="no other", by=by)
+    await store.activate(1, author="Ada", reason="better", by=by)
+    await store.rollback(author="Grace", reason="worse", by=by)
+    assert await store.activate(2, author="Ada", reason="there is none", by=by) is None
+    assert await store.rollback(author="Grace", reason="nothing is left", by=by) is None
+    rolled_back, activated, published = await trail(engine)
+    assert {each.by for each in (rolled_back, activated, published)} == {by}
+    overruled = {"overruled": ["unstable"], "forced_because": "no other"}
+    assert published.deed == Deed(Action.MODEL_PUBLISHED, "1", None, "a try", "Ada", overruled)
+    assert activated.deed == Deed(Action.MODEL_ACTIVATED, "1", None, "better", "Ada", {"replaced": None})
+    assert rolled_back.deed == Deed(Action.MODEL_ROLLED_BACK, "1", None, "worse", "Grace", {"in_force_again": None})
+
+
+async def test_without_its_entry_nothing_is_done_with_a_model(engine, store):
+    version = await published(store)
+    await activate(store, version)
+    document = a_document(2).encoded().decode()
+    async with transaction(engine) as connection:
+        full_up = "ALTER TABLE audit ADD CONSTRAINT full_up CHECK (action NOT LIKE 'model%') NOT VALID"
+        await connection.execute(text(full_up))
+    try:
+        for change in (
+            partial(store.publish, document, author="Ada", note=None, refusals=[], forced_because=None),
+            partial(store.activate, version, author="Ada", reason="again"),
+            partial(store.rollback, author="Ada", reason="back"),
+        ):
+            with pytest.raises(IntegrityError, match="full_up"):
+                await change()
+    finally:
+        async with transaction(engine) as connection:
+            await connection.execute(text("ALTER TABLE audit DROP CONSTRAINT full_up"))
+    assert [each.version for each in await store.versions()] == [version]
+    assert len(await store.activations(limit=5)) == 1
+    assert await in_force(engine) == version
+
+
 # --- by command, from the customers of the database -----------------------------------------------------------------
 
 
@@ -243,6 +291,12 @@ async def test_from_training_to_rolling_back_by_command(peopled, engine, tmp_pat
     await command("list", "--json")
     assert [each["kind"] for each in json.loads(capsys.readouterr().out)["activations"]][:2] == ["rollback"] * 2
     assert await in_force(engine) == 0
+    done = await trail(engine)
+    assert {each.by for each in done} == {operator()}
+    assert [each.deed.action for each in done] == [
+        *[Action.MODEL_ROLLED_BACK] * 2,
+        *[Action.MODEL_ACTIVATED, Action.MODEL_PUBLISHED] * 2,
+    ]
 
 
 async def test_publishing_names_every_reason_and_stores_nothing(peopled, engine, tmp_path: Path):

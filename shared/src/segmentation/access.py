@@ -205,6 +205,9 @@ class Action(enum.StrEnum):
     POLICY_ACTIVATED = "policy.activated"
     POLICY_SCHEDULED = "policy.scheduled"
     POLICY_CANCELLED = "policy.cancelled"
+    MODEL_PUBLISHED = "model.published"
+    MODEL_ACTIVATED = "model.activated"
+    MODEL_ROLLED_BACK = "model.rolled_back"
     DEAD_LETTER_REPLAYED = "dead_letter.replayed"
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
@@ -218,7 +221,8 @@ class Deed:
 
     action: Action
     subject: str | None = None
-    """The version, the dead letter, the key, the hash of who was erased; None where it is a customer."""
+    """The version of a policy or a model, the dead letter, the key, the hash of who was erased; None where it is
+    a customer."""
     customer_id: str | None = None
     reason: str | None = None
     author: str | None = None

@@ -162,7 +162,14 @@ class Models(Protocol):
         """When which was put in force, newest first."""
 
     async def publish(
-        self, document: str, *, author: str, note: str | None, refusals: Sequence[Refusal], forced_because: str | None
+        self,
+        document: str,
+        *,
+        author: str,
+        note: str | None,
+        refusals: Sequence[Refusal],
+        forced_because: str | None,
+        by: Actor = ANYONE,
     ) -> ModelVersion:
         """Stores a model under the next number; it is not in force by that.
 
@@ -170,14 +177,14 @@ class Models(Protocol):
             ModelInvalid: it cannot be used, or is of another base currency.
         """
 
-    async def activate(self, version: int, *, author: str, reason: str) -> ModelActivation | None:
+    async def activate(self, version: int, *, author: str, reason: str, by: Actor = ANYONE) -> ModelActivation | None:
         """Puts a model in force; None where there is no such version.
 
         Raises:
             ModelInvalid: it cannot be used any more.
         """
 
-    async def rollback(self, *, author: str, reason: str) -> ModelActivation | None:
+    async def rollback(self, *, author: str, reason: str, by: Actor = ANYONE) -> ModelActivation | None:
         """Puts in force what was so before the one that is, or none; None where none is in force.
 
         Asked for again it goes back further.

@@ -108,7 +108,12 @@ def publish(file: Path, *, author: str, note: str | None, force: str | None) -> 
             )
         stored = store.run(
             store.models.publish(
-                document, author=author, note=note, refusals=found, forced_because=force if found else None
+                document,
+                author=author,
+                note=note,
+                refusals=found,
+                forced_because=force if found else None,
+                by=store.by,
             )
         )
     overruled = f" Overruled, and noted: {', '.join(each.rule for each in found)}." if found else ""
@@ -125,7 +130,7 @@ def activate(version: int, *, author: str, reason: str) -> str:
         NotPossible: there is no such version.
     """
     with Store(DatabaseSettings.load()) as store:
-        done = store.run(store.models.activate(version, author=author, reason=reason))
+        done = store.run(store.models.activate(version, author=author, reason=reason, by=store.by))
     if done is None:
         raise NotPossible(f"there is no model {version}; `segment-trainer list` shows which there are")
     return (
@@ -140,7 +145,7 @@ def rollback(*, author: str, reason: str) -> str:
         NotPossible: no model is in force.
     """
     with Store(DatabaseSettings.load()) as store:
-        done = store.run(store.models.rollback(author=author, reason=reason))
+        done = store.run(store.models.rollback(author=author, reason=reason, by=store.by))
     if done is None:
         raise NotPossible("no model is in force, so there is nothing to roll back")
     then = "The rules decide from now on" if done.version is None else f"Model {done.version} is in force again"

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 from segment_trainer.failures import NotPossible
 from segment_trainer.recorded import Recorded
 from segment_trainer.sources import Say
+from segmentation.access import Actor
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.fields import CustomerId
 from segmentation.metrics import BucketTable
@@ -16,6 +17,7 @@ from segmentation.money import MINOR_UNITS
 from segmentation.settings import DatabaseSettings
 from segmentation.storage import foundation, training
 from segmentation.storage.assessed import load_decision_columns
+from segmentation.storage.audit import operator
 from segmentation.storage.engine import create_engine, transaction
 from segmentation.storage.models import PostgresModels
 from segmentation.versions import Models
@@ -27,8 +29,11 @@ class Store:
     """The database of DATABASE_URL, for a command that waits for each answer. Use it as a context."""
 
     models: Models
+    by: Actor
+    """Whoever runs the command, as the audit trail names them."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
+        self.by = operator()
         self._runner = asyncio.Runner()
         address = settings.database_url.get_secret_value()
         self._engine = create_engine(address, application_name="segment-trainer", pool_size=1)

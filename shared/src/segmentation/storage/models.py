@@ -8,9 +8,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from segmentation import scoring
+from segmentation.access import ANYONE, Action, Actor, Deed
 from segmentation.errors import ModelInvalid
 from segmentation.ledger import House
 from segmentation.scoring import Model
+from segmentation.storage.audit import note_deeds
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import LOCK_HOUSE, load_state
 from segmentation.versions import ModelActivation, ModelActivationKind, ModelVersion, Refusal
@@ -64,7 +66,14 @@ class PostgresModels:
             return [_activation(row) for row in await connection.execute(_ACTIVATIONS, {"limit": limit})]
 
     async def publish(
-        self, document: str, *, author: str, note: str | None, refusals: Sequence[Refusal], forced_because: str | None
+        self,
+        document: str,
+        *,
+        author: str,
+        note: str | None,
+        refusals: Sequence[Refusal],
+        forced_because: str | None,
+        by: Actor = ANYONE,
     ) -> ModelVersion:
         model = self._usable(document, version=0)
         added = {
@@ -78,11 +87,14 @@ class PostgresModels:
         async with transaction(self._engine) as connection:
             await connection.execute(LOCK_HOUSE)
             version = await connection.scalar(_ADD, added)
+            detail = {"overruled": [each.rule for each in refusals], "forced_because": forced_because}
+            deed = Deed(Action.MODEL_PUBLISHED, str(version), reason=note, author=author, detail=detail)
+            await note_deeds(connection, by, [deed])
             found = await _find(connection, int(version or 0))
             assert found is not None  # noqa: S101 - just put there
             return found
 
-    async def activate(self, version: int, *, author: str, reason: str) -> ModelActivation | None:
+    async def activate(self, version: int, *, author: str, reason: str, by: Actor = ANYONE) -> ModelActivation | None:
         async with transaction(self._engine) as connection:
             await connection.execute(LOCK_HOUSE)
             document = await connection.scalar(_DOCUMENT, {"version": version})
@@ -90,9 +102,12 @@ class PostgresModels:
                 return None
             # Whatever was understood when it was put there must still be, before everyone is scored by it.
             self._usable(document, version=version)
-            return await _put_in_force(connection, version, ModelActivationKind.ACTIVATE, author, reason)
+            done = await _put_in_force(connection, version, ModelActivationKind.ACTIVATE, author, reason)
+            detail = {"replaced": done.replaced_version}
+            await note_deeds(connection, by, [Deed(Action.MODEL_ACTIVATED, str(version), None, reason, author, detail)])
+            return done
 
-    async def rollback(self, *, author: str, reason: str) -> ModelActivation | None:
+    async def rollback(self, *, author: str, reason: str, by: Actor = ANYONE) -> ModelActivation | None:
         async with transaction(self._engine) as connection:
             await connection.execute(LOCK_HOUSE)
             if not (await load_state(connection)).model_version:
@@ -103,7 +118,11 @@ class PostgresModels:
                     stood.pop()
                 elif row.version != stood[-1]:
                     stood.append(row.version)
-            return await _put_in_force(connection, stood[-2], ModelActivationKind.ROLLBACK, author, reason)
+            done = await _put_in_force(connection, stood[-2], ModelActivationKind.ROLLBACK, author, reason)
+            # About what is taken out of force: what follows may be no model at all.
+            subject, detail = str(done.replaced_version), {"in_force_again": done.version}
+            await note_deeds(connection, by, [Deed(Action.MODEL_ROLLED_BACK, subject, None, reason, author, detail)])
+            return done
 
     def _usable(self, document: str, *, version: int) -> Model:
         model = scoring.parse(document, version=version)
