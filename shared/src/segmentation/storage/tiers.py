@@ -30,8 +30,22 @@ from segmentation.tiering import RANK, TIERS, Ranking, Roster, Tier
 _CROSSERS_AT_ONCE = 1_000
 _PARETO_STEPS = 20
 
-_IS_DUE = "(due_on <= :as_of OR policy_version < :policy_version OR policy_version > :policy_version)"
-_DUE = text(f"SELECT customer_id FROM snapshots WHERE {_IS_DUE} LIMIT :limit")  # noqa: S608 - a constant of our own
+_ANYONE_DUE = """
+    -- By the ends of the indexes: to an OR over them the planner answers by reading everyone, since of values that it
+    -- does not know it expects many, and this is asked several times in each round.
+    coalesce((SELECT min(due_on) FROM snapshots) <= :as_of
+             OR (SELECT min(policy_version) FROM snapshots) < :policy_version
+             OR (SELECT max(policy_version) FROM snapshots) > :policy_version, false)
+"""
+_DUE = text("""
+    -- In the order of the indexes, for the same reason.
+    (SELECT customer_id FROM snapshots WHERE due_on <= :as_of ORDER BY due_on LIMIT :limit)
+    UNION
+    (SELECT customer_id FROM snapshots WHERE policy_version < :policy_version ORDER BY policy_version LIMIT :limit)
+    UNION
+    (SELECT customer_id FROM snapshots WHERE policy_version > :policy_version ORDER BY policy_version LIMIT :limit)
+    LIMIT :limit
+""")
 _STANDS = text("SELECT customer_id FROM snapshots WHERE customer_id = ANY(CAST(:customer_ids AS text[]))")
 _TO_SCORE = text("""
     -- Whom another model has looked at, and whom this one has on an earlier day. No ranking waits for them.
@@ -49,7 +63,7 @@ _TO_SCORE = text("""
 _STANDING = text(f"""
     -- All of one moment: what everyone is worth, how much of the stream that covers, what was settled last.
     SELECT (SELECT coalesce(sum(applied), 0)::bigint FROM partitions) AS covered,
-           EXISTS (SELECT FROM snapshots WHERE {_IS_DUE}) AS due,
+           {_ANYONE_DUE} AS due,
            (SELECT row(as_of, policy_version, covered)::text FROM tier_state) AS settled,
            row(CAST(:as_of AS date), CAST(:policy_version AS integer),
                (SELECT coalesce(sum(applied), 0)::bigint FROM partitions))::text AS wanted,
