@@ -28,6 +28,7 @@ from tests.support.ledgers import (
     state_of,
 )
 from tests.support.oracle import Message, Oracle, Setting
+from tests.support.workers import eventually
 
 from segmentation.errors import PartitionLost, StoreUnavailable
 from segmentation.ledger import Place, Receipt
@@ -35,7 +36,8 @@ from segmentation.outcomes import Partition
 from segmentation.storage import assessed
 from segmentation.storage import ledger as postgres_ledger
 from segmentation.storage import tiers as postgres_tiers
-from segmentation.storage.engine import create_engine
+from segmentation.storage.engine import create_engine, transaction
+from segmentation.tiering import Tier
 
 SETTING = Setting()
 
@@ -317,6 +319,28 @@ async def test_a_connection_killed_in_a_batch_leaves_nothing_and_the_worker_reco
     assert (await state_of(store), await counts(store), await store.changes()) == before
     receipt = await worker.resume()
     assert receipt_counts(receipt) == {"applied": 20, "duplicate": 0, "rejected": 1, "suppressed": 0}
+    await settle(store)
+    assert await state_of(store) == expected(oracle_of(messages))
+
+
+async def test_who_crossed_does_not_wait_for_who_is_held_by_a_batch(store: PostgresStore, database_url: str) -> None:
+    """A batch at work holds one of the customers until it commits; everyone else's tier moves meanwhile."""
+    messages = [as_message(an_order(event_id=name, customer_id=name, amount="10")) for name in "abcdef"]
+    await Worker(store).read(messages)
+    tiers = expected(oracle_of(messages)).computed_tiers
+
+    async def others_moved() -> bool:
+        stand = {name: each.history.computed for name, each in (await store.snapshots()).items()}
+        return stand == {**tiers, "a": Tier.UNRATED}
+
+    engine = create_engine(database_url, application_name="a batch", pool_size=1)
+    async with transaction(engine) as connection:
+        await connection.execute(text("SELECT FROM customers WHERE customer_id = 'a' FOR UPDATE"))
+        settling = asyncio.create_task(store.ledger.settle_tiers(now=NOW))
+        await eventually(others_moved, "all but one to have their tiers")
+        assert not settling.done()
+    await engine.dispose()
+    assert await settling
     await settle(store)
     assert await state_of(store) == expected(oracle_of(messages))
 

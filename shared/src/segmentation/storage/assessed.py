@@ -37,6 +37,7 @@ _LOCK = text("""
     SELECT customer_id FROM customers WHERE customer_id = ANY(CAST(:customer_ids AS text[]))
     ORDER BY customer_id FOR UPDATE
 """)
+_LOCK_FREE = text(f"{_LOCK.text} SKIP LOCKED")
 _LOAD_BUCKETS = text(
     f"SELECT customer_id, day, {', '.join(DayBucket._fields)} FROM day_buckets "  # noqa: S608 - names of our own
     "WHERE customer_id = ANY(CAST(:customer_ids AS text[]))"
@@ -71,6 +72,11 @@ _RECORD_CHANGES = text("""
 async def lock_customers(connection: AsyncConnection, customer_ids: Iterable[CustomerId]) -> set[CustomerId]:
     """Holds customers until the end of the transaction; returns those held: who was erased meanwhile is not there."""
     return set(await connection.scalars(_LOCK, {"customer_ids": sorted(customer_ids)}))
+
+
+async def lock_free_customers(connection: AsyncConnection, customer_ids: Iterable[CustomerId]) -> set[CustomerId]:
+    """Holds those that nobody else does, without waiting for the others; returns those held."""
+    return set(await connection.scalars(_LOCK_FREE, {"customer_ids": sorted(customer_ids)}))
 
 
 async def load_buckets(connection: AsyncConnection, customer_ids: Sequence[CustomerId]) -> BucketTable:

@@ -22,12 +22,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from segmentation import metrics
 from segmentation.fields import CustomerId
 from segmentation.policy import Policy
-from segmentation.storage.assessed import assess_customers, lock_customers
+from segmentation.storage.assessed import assess_customers, lock_customers, lock_free_customers
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library, activate_due, load_state
 from segmentation.tiering import RANK, TIERS, Ranking, Roster, Tier
 
-_CROSSERS_AT_ONCE = 1_000
+_CROSSERS_AT_ONCE = 250
+"""Their new tier shows with the end of their transaction, and a batch that wants one of them waits for that."""
 _PARETO_STEPS = 20
 
 _ANYONE_DUE = """
@@ -311,22 +312,30 @@ async def _move_crossers(
     attempt: int,
     now: datetime,
 ) -> None:
-    """Gives the customers whose tier is another their new one."""
-    crossers = roster.crossers(ranking)
-    for start in range(0, len(crossers), _CROSSERS_AT_ONCE):
-        some = crossers[start : start + _CROSSERS_AT_ONCE]
-        computed = {roster.customer_id(row): tier for row, tier in some}
-        async with transaction(engine) as connection:
-            if not await connection.scalar(_STILL_LATEST, {"attempt": attempt}):
-                raise _Overtaken
-            await lock_customers(connection, computed)
-            # Read after the locks: the event clock may have moved on, and days close with what then stood.
-            state = await load_state(connection)
-            as_of = today or state.as_of
-            if as_of is not None:
-                by = await library.deciders(connection, state.policy_version, state.model_version)
-                await assess_customers(connection, computed, as_of=as_of, by=by, now=now, computed=computed)
-        roster.move(some)
+    """Gives the customers whose tier is another their new one: first those whom nobody holds.
+
+    A batch holds its customers until it commits, and everyone else's tier would wait for that as well.
+    """
+    held_by_others: dict[CustomerId, tuple[int, Tier]] = {}
+    everyone = {roster.customer_id(row): (row, tier) for row, tier in roster.crossers(ranking)}
+    for lock, waiting in ((lock_free_customers, everyone), (lock_customers, held_by_others)):
+        names = list(waiting)
+        for start in range(0, len(names), _CROSSERS_AT_ONCE):
+            some = {customer_id: waiting[customer_id] for customer_id in names[start : start + _CROSSERS_AT_ONCE]}
+            async with transaction(engine) as connection:
+                if not await connection.scalar(_STILL_LATEST, {"attempt": attempt}):
+                    raise _Overtaken
+                held = await lock(connection, some)
+                if lock is lock_free_customers:
+                    held_by_others |= {customer_id: some.pop(customer_id) for customer_id in some.keys() - held}
+                # Read after the locks: the event clock may have moved on, and days close with what then stood.
+                state = await load_state(connection)
+                as_of = today or state.as_of
+                if some and as_of is not None:
+                    by = await library.deciders(connection, state.policy_version, state.model_version)
+                    computed = {customer_id: tier for customer_id, (_, tier) in some.items()}
+                    await assess_customers(connection, computed, as_of=as_of, by=by, now=now, computed=computed)
+            roster.move(some.values())
 
 
 def _overview(roster: Roster, ranking: Ranking, policy: Policy) -> dict[str, Any]:
