@@ -46,6 +46,8 @@ _SCALE = """
     WITH richer AS (UPDATE day_buckets SET gross_revenue = gross_revenue * 10000)
     UPDATE snapshots SET value = value * 10000
 """
+_APPLIED = "SELECT sum(applied)::bigint FROM partitions"
+_COVERED = "SELECT coalesce(covered, 0) FROM tier_state"
 _LAG = "SELECT coalesce(sum(greatest(end_offset - next_offset, 0)), 0)::bigint FROM partitions"
 
 
@@ -89,6 +91,7 @@ async def measure_following(site: Site, results: Results, *, customers: int) -> 
 
 async def _follow(site: Site, database: Database, topics: Topics, port: int) -> list[float]:
     seconds: list[float] = []
+    sender = site.sender(topics, linger_milliseconds=0)
     async with (
         database.connect() as connection,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=_LIMIT_SECONDS) as client,
@@ -97,7 +100,7 @@ async def _follow(site: Site, database: Database, topics: Topics, port: int) -> 
         async def timed(event: Message, customer_id: str, before: str, after: str) -> float:
             await _until(partial(_is, client, customer_id, before), f"{customer_id} was not in {before}")
             begin = time.perf_counter()
-            await asyncio.to_thread(site.produce, [event], topics)
+            await asyncio.to_thread(sender.send, [event])
             try:
                 await _until(partial(_is, client, customer_id, after), f"{customer_id} did not follow to {after}")
             except BenchFailed as failed:
@@ -106,11 +109,24 @@ async def _follow(site: Site, database: Database, topics: Topics, port: int) -> 
                 raise BenchFailed(f"{failed}, after {len(seconds)} did; {behind}") from None
             return time.perf_counter() - begin
 
+        async def settled() -> None:
+            """Whoever is watched moves before the last who cross do: the next places are only known after them."""
+            applied = await connection.fetchval(_APPLIED)
+
+            async def covered() -> bool:
+                return bool(await connection.fetchval(_COVERED) >= applied)
+
+            await _until(covered, "tiers did not settle")
+
+        # Cancelling what was never ordered moves nobody; what is measured is not how long the first connection takes.
+        await asyncio.to_thread(sender.send, [_cancellation(_PROBES)])
         for number in range(_PROBES):
+            await settled()
             last = await connection.fetch(_LAST_OF_A, 2 * _MARGIN)
             # Who orders more moves the cut-off up by a fifth of that: the share beyond A's 80 %.
             order = _order(number, 5 * sum(row["value"] for row in last))
             seconds.append(await timed(order, last[_MARGIN]["customer_id"], "A", "B"))
+            await settled()
             first = await connection.fetch(_FIRST_OF_B, _MARGIN)
             seconds.append(await timed(_cancellation(number), first[-1]["customer_id"], "B", "A"))
     return seconds
@@ -163,7 +179,7 @@ class _Load:
     """Produces a steady stream in the background, as long as it is open."""
 
     def __init__(self, site: Site, topics: Topics, stream: Iterator[Message], rate: float) -> None:
-        self._site, self._topics, self._stream, self._rate = site, topics, stream, rate
+        self._sender, self._stream, self._rate = site.sender(topics, linger_milliseconds=20), stream, rate
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._produce, daemon=True)
         self._produced = 0
@@ -187,7 +203,7 @@ class _Load:
         while not self._stop.wait(_CHUNK_SECONDS):
             wanted = int((time.perf_counter() - self._begun) * self._rate) - self._produced
             if wanted > 0:
-                self._site.produce(islice(self._stream, wanted), self._topics)
+                self._sender.send(islice(self._stream, wanted))
                 self._produced += wanted
 
 

@@ -129,29 +129,11 @@ class Site:
 
     def produce(self, messages: Iterable[Message], topics: Topics) -> None:
         """Sends messages to the partitions of their customers, and waits until all are acknowledged."""
-        refused: list[str] = []
+        self.sender(topics, linger_milliseconds=20).send(messages)
 
-        def delivered(error: KafkaError | None, _: object) -> None:
-            if error is not None:
-                refused.append(error.str())
-
-        producer = Producer(
-            {
-                "bootstrap.servers": self.kafka.bootstrap_servers,
-                "log_level": 0,
-                "enable.idempotence": True,
-                "linger.ms": 20,
-                "partitioner": "murmur2_random",
-            }
-        )
-        for number, message in enumerate(messages):
-            topic, key = topics.route(message.value)
-            producer.produce(topic, message.value, key=key, on_delivery=delivered)
-            if number % _QUEUED_MESSAGES == 0:
-                producer.flush(_FLUSH_SECONDS)
-        unsent = producer.flush(_FLUSH_SECONDS)
-        if unsent or refused:
-            raise BenchFailed(f"Kafka did not take {max(unsent, len(refused))} messages: {refused[:1]}")
+    def sender(self, topics: Topics, *, linger_milliseconds: int) -> "Sender":
+        """A producer that stays: the first message of a new one waits half a second for its connection and its id."""
+        return Sender(self.kafka.bootstrap_servers, topics, linger_milliseconds)
 
     def start_worker(self, settings: Mapping[str, str], log: str) -> Child:
         return self.start("ingest-worker", [self.program("ingest-worker"), "run"], settings, log)
@@ -200,6 +182,39 @@ class Site:
         )
         if done.returncode:
             raise BenchFailed(f"The migration failed:\n{done.stderr}")
+
+
+class Sender:
+    """A producer of messages."""
+
+    def __init__(self, bootstrap_servers: str, topics: Topics, linger_milliseconds: int) -> None:
+        self._topics = topics
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "log_level": 0,
+                "enable.idempotence": True,
+                "linger.ms": linger_milliseconds,
+                "partitioner": "murmur2_random",
+            }
+        )
+
+    def send(self, messages: Iterable[Message]) -> None:
+        """Sends to the partitions of the messages' customers, and waits until all are acknowledged."""
+        refused: list[str] = []
+
+        def delivered(error: KafkaError | None, _: object) -> None:
+            if error is not None:
+                refused.append(error.str())
+
+        for number, message in enumerate(messages):
+            topic, key = self._topics.route(message.value)
+            self._producer.produce(topic, message.value, key=key, on_delivery=delivered)
+            if number % _QUEUED_MESSAGES == 0:
+                self._producer.flush(_FLUSH_SECONDS)
+        unsent = self._producer.flush(_FLUSH_SECONDS)
+        if unsent or refused:
+            raise BenchFailed(f"Kafka did not take {max(unsent, len(refused))} messages: {refused[:1]}")
 
 
 class Database:
