@@ -23,6 +23,8 @@ from segmentation.scoring import Model
 from segmentation.settings import DatabaseSettings
 
 _ACTIVATIONS_SHOWN = 50
+_TOLD_EVERY = 100_000
+"""Customers: by then one who waits wants to know that it goes on."""
 
 Now = Callable[[], datetime]
 
@@ -201,9 +203,12 @@ def watch(version: int | None, now: Now, say: Say, *, as_json: bool) -> str:
         tally = drift.Tally(model, reference.edges)
         recorded = store.recorded(now(), say)
         decimals = MINOR_UNITS[store.house.base_currency]
+        told = 0
         for table in recorded.everyone():
             tally.count(features(table, as_of, decimals=decimals))
-            say(f"{tally.customers:,} customers looked at ...")
+            if tally.customers >= told + _TOLD_EVERY:
+                told = tally.customers
+                say(f"{told:,} customers looked at ...")
     if not tally.customers:
         raise NotPossible("nobody has ordered yet")
     found = drift.compared(reference, tally)

@@ -27,7 +27,7 @@ from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library, activate_due, load_state
 from segmentation.tiering import RANK, TIERS, Ranking, Roster, Tier
 
-_CROSSERS_AT_ONCE = 250
+_CROSSERS_AT_ONCE = 500
 """Their new tier shows with the end of their transaction, and a batch that wants one of them waits for that."""
 _PARETO_STEPS = 20
 
