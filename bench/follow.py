@@ -118,8 +118,15 @@ async def _follow(site: Site, database: Database, topics: Topics, port: int) -> 
 
             await _until(covered, "tiers did not settle")
 
-        # Cancelling what was never ordered moves nobody; what is measured is not how long the first connection takes.
+        # What is measured is not how long the producer's first connection takes, nor a new keeper's look at everyone.
+        # To cancel what was never ordered moves nobody.
+        begun = await connection.fetchval(_COVERED)
         await asyncio.to_thread(sender.send, [_cancellation(_PROBES)])
+
+        async def taken_over() -> bool:
+            return bool(await connection.fetchval(_COVERED) > begun)
+
+        await _until(taken_over, "the new worker did not settle tiers")
         for number in range(_PROBES):
             await settled()
             last = await connection.fetch(_LAST_OF_A, 2 * _MARGIN)
