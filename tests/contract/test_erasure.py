@@ -109,7 +109,7 @@ async def fill(api: Api, engine: AsyncEngine) -> None:
     for customer_id in (ERASED, "C-1"):
         order = {"tier": "A", "reason": MARKER, "author": MARKER, "expires_on": "2030-01-01"}
         assert (await api.client.put(f"/customers/{customer_id}/override", json=order)).status_code == 200
-        wanted = {"url": "https://tms.example/changes", "customer_ids": [customer_id]}
+        wanted = {"url": "https://tms.example/changes", "customer_ids": [customer_id], "description": "TMS"}
         assert (await api.client.post("/webhooks", json=wanted)).status_code == 201
     # Settled with the customer as the last of its tier, and moved again since.
     await api.fed(an_order(event_id="giant", order_id="giant", customer_id=ERASED, amount="90000.00", **TODAY))

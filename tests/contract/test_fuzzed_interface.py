@@ -28,6 +28,7 @@ from segmentation.storage.engine import create_engine
 
 EXAMPLES: Final = os.environ.get("FUZZ_EXAMPLES", "8")  # noqa: TID251 - the test's own setting
 SEED: Final = os.environ.get("FUZZ_SEED", "20261122")  # noqa: TID251 - the test's own setting
+ROOT: Final = Path(__file__).resolve().parents[2]
 CONFIGURATION: Final = Path(__file__).with_name("schemathesis.toml")
 
 
@@ -56,7 +57,8 @@ async def test_no_request_breaks_the_interface(engine: AsyncEngine, tmp_path: Pa
             *(f"{here.url}/openapi.json", "--header", f"Authorization: Bearer {here.key}"),
             *("--phases", "examples,coverage,fuzzing"),
             *("--seed", SEED, "--max-examples", EXAMPLES, "--continue-on-failure", "--workers", "2", "--no-color"),
-            cwd=tmp_path,
+            cwd=tmp_path,  # it leaves files
+            env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},  # noqa: TID251 - handed on
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

@@ -38,7 +38,7 @@ class _Server(uvicorn.Server):
 async def listening(app: Any, port: int = 0) -> AsyncIterator[int]:
     """The application on a port of this machine, in this event loop."""
     with socket.create_server(("127.0.0.1", port)) as listener:
-        config = uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, log_level="error", log_config=None, lifespan="off", timeout_graceful_shutdown=1)
         server = _Server(config)
         serving = asyncio.create_task(server.serve([listener]))
         async with asyncio.timeout(STARTED_WITHIN_SECONDS):

@@ -47,7 +47,11 @@ class WebhookQuestion(BaseModel):
     service_levels: list[Code] = Field(default=[], description="Only of these service levels.", max_length=_MOST)
     customer_ids: list[Code] = Field(default=[], description="Only of these customers.", max_length=_MOST)
     after: int | None = Field(
-        None, ge=0, le=_GREATEST, description="The sequence after which to begin; where absent, from now on."
+        None,
+        ge=0,
+        le=_GREATEST,
+        strict=True,
+        description="The sequence after which to begin; where absent, from now on.",
     )
 
 
@@ -56,7 +60,9 @@ class ReplayQuestion(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"after": 4000}})
 
-    after: int = Field(ge=0, le=_GREATEST, description="The sequence after which to begin; 0 for all that is kept.")
+    after: int = Field(
+        ge=0, le=_GREATEST, strict=True, description="The sequence after which to begin; 0 for all that is kept."
+    )
 
 
 class WebhookAnswer(BaseModel):

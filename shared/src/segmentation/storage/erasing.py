@@ -78,6 +78,8 @@ _ADD = text("""
     SELECT * FROM unnest(CAST(:digests AS bytea[]), CAST(:moments AS timestamptz[])) ON CONFLICT DO NOTHING
 """)
 _JSON_TEXT: Final = ("headers", "description", "order_traits")
+_PLAIN_TEXT: Final = {"webhooks": ("description",)}
+"""Of a name that has JSON in other tables."""
 _GATE_PATIENCE = text("SET LOCAL lock_timeout = '5s'")
 """Whoever comes to the gate waits behind an erasure that waits: a worker that was stopped shall not stop the others."""
 
@@ -159,7 +161,7 @@ class PostgresPrivacy:
                 purpose, told = PERSONAL[name].purpose, False
                 result = await connection.stream(query, of)
                 async for rows in result.mappings().partitions(_ROWS_AT_ONCE):
-                    yield Piece(name, purpose, [_told(dict(row)) for row in rows])
+                    yield Piece(name, purpose, [_told(name, row) for row in rows])
                     told = True
                 if not told:
                     yield Piece(name, purpose, [])
@@ -218,8 +220,9 @@ def _parameters(customer_id: CustomerId) -> Mapping[str, Any]:
     }
 
 
-def _told(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _value(name, value) for name, value in row.items()}
+def _told(table: str, row: Mapping[Any, Any]) -> dict[str, Any]:
+    plain = _PLAIN_TEXT.get(table, ())
+    return {name: value if name in plain else _value(name, value) for name, value in row.items()}
 
 
 def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - a column's value as JSON
