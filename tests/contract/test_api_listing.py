@@ -153,7 +153,7 @@ async def test_what_nobody_can_have_is_refused_with_what_there_is(api: Api, quer
 def test_the_filters_are_the_domains_with_their_values() -> None:
     """The question is written out for the document; this holds it to the domain's own lists."""
     properties = CustomersQuestion.model_json_schema()["properties"]
-    assert set(properties) == {*Filter, "without", "limit", "cursor"}
+    assert set(properties) == {*Filter, "without", "limit", "cursor", "trailer"}
     definitions = CustomersQuestion.model_json_schema()["$defs"]
     for name, values in CLOSED.items():
         items = properties[name]["items"]

@@ -210,6 +210,19 @@ async def test_every_answer_about_an_erased_customer_is_as_if_it_had_never_been(
     assert (await api.client.get("/events/giant")).status_code == 404
 
 
+async def test_letters_of_others_that_only_have_the_id_as_a_word_stay(api: Api, engine: AsyncEngine) -> None:
+    """An id may be any word, so also an amount; letters in which nobody can be read tell whose they are by its place."""
+    await api.fed(an_order(customer_id="100"))
+    theirs = b'{"event_id": "x", "customer_id": "C-9", "amount": "100", broken'
+    ours = b'{"event_id": "y", "customer_id" : "100", broken'
+    await api.feed(Message(theirs), Message(ours))
+    erased = (await api.client.delete("/customers/100")).json()
+    assert erased["rows"]["dead_letters"] == 1
+    async with transaction(engine) as connection:
+        kept = list(await connection.scalars(text("SELECT value FROM dead_letters WHERE erased_at IS NULL")))
+    assert kept == [theirs]
+
+
 async def test_erasing_once_more_does_nothing_and_says_so(api: Api) -> None:
     await api.fed(an_order())
     first = (await api.client.delete("/customers/C-1")).json()

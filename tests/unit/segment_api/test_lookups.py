@@ -32,6 +32,7 @@ LOOK: Final = Look(
     touched=(),
     basis="one",
     as_of=DAY,
+    erasures=0,
     policy_version=3,
     tiers_as_of=DAY,
     unsettled_seconds=None,
@@ -211,6 +212,25 @@ async def test_while_the_store_is_away_what_is_kept_goes_on_as_stale_for_a_while
     with pytest.raises(StoreUnavailable):
         await bench.ask(CustomerId("C-2"))
     bench.passed += AWAY_SECONDS
+    with pytest.raises(StoreUnavailable):
+        await bench.ask()
+
+
+async def test_of_the_erased_nothing_is_left_for_worse_days(bench: Bench) -> None:
+    await bench.ask()
+    bench.look(erasures=1, basis="two")
+    bench.failure = StoreUnavailable("away")
+    bench.passed += TRUSTED_SECONDS + 1
+    with pytest.raises(StoreUnavailable):
+        await bench.ask()
+
+
+async def test_who_turns_out_to_be_unknown_is_dropped(bench: Bench) -> None:
+    await bench.ask()
+    bench.look(basis="two")
+    del bench.customers[C1]
+    assert await bench.ask() is None
+    bench.failure = StoreUnavailable("away")
     with pytest.raises(StoreUnavailable):
         await bench.ask()
 
