@@ -211,7 +211,7 @@ async def test_every_answer_about_an_erased_customer_is_as_if_it_had_never_been(
 
 
 async def test_letters_of_others_that_only_have_the_id_as_a_word_stay(api: Api, engine: AsyncEngine) -> None:
-    """An id may be any word, so also an amount; letters in which nobody can be read tell whose they are by its place."""
+    """An id may be any word, so also an amount; of what cannot be read only the place of the id tells whose it is."""
     await api.fed(an_order(customer_id="100"))
     theirs = b'{"event_id": "x", "customer_id": "C-9", "amount": "100", broken'
     ours = b'{"event_id": "y", "customer_id" : "100", broken'
