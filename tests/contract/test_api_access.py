@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from segment_api import scopes
 from segment_api.app import UndeclaredRoutes, create_app, operations
 from segment_api.authenticating import REVOKED_WITHIN_SECONDS, Limits
 from segment_api.scopes import NEEDED, Open
-from segmentation.access import Scope, read_key, with_included
+from segmentation.access import ApiKey, Principal, Scope, read_key, with_included
 from segmentation.storage.engine import create_engine, transaction
 
 ROUTES: Final = sorted(NEEDED)
@@ -215,6 +216,28 @@ async def test_an_expired_key_is_refused_at_once(site: Closed) -> None:
     answer = await site.api.client.get("/tiers", headers=bearer(key))
     assert answer.status_code == 401
     assert "is expired" in answer.json()["detail"]
+
+
+async def test_an_answer_that_lasts_is_asked_for_once_for_all_and_counts_as_no_request(engine: AsyncEngine) -> None:
+    async with closed(engine, limits=Limits(requests_per_second=0.001)) as site:
+        key = await site.key(Scope.READ)
+        headers = [(b"authorization", f"Bearer {key}".encode())]
+        principal = await site.authenticator.principal(headers, "198.51.100.7")
+        assert isinstance(principal, Principal)
+        find, looked_up = site.keys.find, list[str]()
+
+        async def counting(key_id: str) -> ApiKey | None:
+            looked_up.append(key_id)
+            return await find(key_id)
+
+        site.keys.find = counting  # type: ignore[method-assign]
+        for passed in range(3):
+            site.watch.passed += REVOKED_WITHIN_SECONDS
+            asked = (site.authenticator.still(principal, headers, "198.51.100.7") for _ in range(50))
+            assert all(await asyncio.gather(*asked))
+            assert len(looked_up) == passed + 1
+        wider = replace(principal, scopes=frozenset(Scope))
+        assert not await site.authenticator.still(wider, headers, "198.51.100.7"), "it has fewer scopes by now"
 
 
 async def test_while_the_database_is_away_a_known_key_goes_on_and_an_unknown_one_waits(database_url: str) -> None:

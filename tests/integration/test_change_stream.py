@@ -7,12 +7,17 @@ import contextlib
 import random
 import re
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.support.access import SOMEBODY, Watch, authenticator_of, bearer, new_key
 from tests.support.api import context_of
 from tests.support.builders import an_order, as_message
 from tests.support.event_streams import Reader, Told, all_of, following, serving
@@ -20,11 +25,17 @@ from tests.support.histories import NOW
 from tests.support.ledgers import PostgresStore, Worker, in_postgres, settle
 from tests.support.oracle import Setting
 
-from segment_api.app import create_app
+from segment_api.app import Door, create_app
+from segment_api.authenticating import REVOKED_WITHIN_SECONDS
 from segment_api.change_hub import ChangeHub
+from segment_api.routes import changes
+from segment_api.tokens import LEEWAY_SECONDS, TokenReader, TokenRules
 from segmentation import messages
+from segmentation.access import ApiKey, Scope, read_key
+from segmentation.errors import StoreUnavailable
 from segmentation.storage.engine import create_engine
 from segmentation.storage.feeds import PostgresFeeds
+from segmentation.storage.keys import PostgresKeys
 
 SETTING = Setting()
 SECONDS = 120
@@ -44,11 +55,13 @@ async def store(engine: AsyncEngine) -> PostgresStore:
 
 
 @contextlib.asynccontextmanager
-async def api(engine: AsyncEngine, **bounds: float) -> AsyncIterator[tuple[httpx.AsyncClient, ChangeHub]]:
+async def api(
+    engine: AsyncEngine, *, door: Door | None = None, **bounds: float
+) -> AsyncIterator[tuple[httpx.AsyncClient, ChangeHub]]:
     context = context_of(engine, SETTING, lambda: NOW)
     hub = ChangeHub(PostgresFeeds(engine), **bounds)  # type: ignore[arg-type]
     object.__setattr__(context, "changes", hub)
-    async with serving(create_app(context)) as client:
+    async with serving(create_app(context, door)) as client:
         yield client, hub
 
 
@@ -172,14 +185,27 @@ async def test_the_example_in_the_docs_follows_the_stream(engine: AsyncEngine, s
     await order(Worker(store), "C-1", "C-2")
     async with api(engine) as (client, _), asyncio.timeout(SECONDS):
 
-        def first_two() -> list[tuple[int, dict[str, Any]]]:
-            changes = names["follow"](str(client.base_url).rstrip("/"), 0)
-            found = [next(changes), next(changes)]
-            changes.close()
+        def first_two(position: int) -> list[tuple[int, dict[str, Any]]]:
+            told = names["follow"](str(client.base_url).rstrip("/"), position)
+            found = [next(told), next(told)]
+            told.close()
             return found
 
-        found = await asyncio.to_thread(first_two)
+        found = await asyncio.to_thread(first_two, 0)
         assert [(position, change["customer_id"]) for position, change in found] == [(1, "C-1"), (2, "C-2")]
+        standing: dict[str, Any] = {}
+        for _, change in found:
+            names["take_in"](standing, change)
+        assert standing == {change["customer_id"]: change["after"] for _, change in found}
+
+        # Of the erased customer nothing is left to tell but that.
+        assert (await client.delete("/customers/C-1")).status_code == 200
+        await order(Worker(store), "C-3")
+        found = await asyncio.to_thread(first_two, 2)
+        assert found[0] == (3, {"schema": 1, "kind": "erased", "sequence": 3, "customer_id": "C-1"})
+        for _, change in found:
+            names["take_in"](standing, change)
+        assert sorted(standing) == ["C-2", "C-3"]
 
 
 # --- without a hole -------------------------------------------------------------------------------------------------
@@ -384,3 +410,84 @@ async def test_a_database_that_is_away_for_a_while_costs_nobody_a_change(
             await order(worker, "C-2")
             assert (await anext(events)).data["customer_id"] == "C-2"
             assert len(failures) == 2
+
+
+# --- whoever counts no more -----------------------------------------------------------------------------------------
+
+
+def tokens_of(key: Ed25519PrivateKey, file: Path) -> TokenReader:
+    file.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    rules = TokenRules("https://issuer.example", "tierline", ("EdDSA",), "scope", "")
+    return TokenReader(rules, file, complain=pytest.fail)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize("how", ["revoked key", "expired key", "expired token"])
+async def test_a_stream_ends_with_its_key_or_token_and_tells_nothing_after(
+    engine: AsyncEngine, store: PostgresStore, tmp_path: Path, how: str, quiet: bool
+) -> None:
+    watch, keys, issuer = Watch(), PostgresKeys(engine), Ed25519PrivateKey.generate()
+    door = Door(authenticator_of(keys, watch, tokens=tokens_of(issuer, tmp_path / "keys.pem")))
+    ends = watch.now() + timedelta(seconds=60)
+    claims = {"iss": "https://issuer.example", "aud": "tierline", "sub": "tms-7", "scope": "read"}
+    if how == "expired token":
+        credential = jwt.encode(claims | {"iat": watch.now(), "exp": ends}, issuer, algorithm="EdDSA")
+    else:
+        credential = await new_key(keys, Scope.READ, expires_at=ends if how == "expired key" else None)
+    worker = Worker(store)
+    async with api(engine, door=door, heartbeat_seconds=0.05 if quiet else 15.0) as (client, hub):
+        async with asyncio.timeout(SECONDS):
+            client.headers.update(bearer(credential))
+            reader = Reader()
+            async with following(client, reader) as events:
+                await until(lambda: hub.listeners == 1)
+                await order(worker, "C-1")
+                assert (await anext(events)).data["customer_id"] == "C-1"
+                if how == "revoked key":
+                    key_id, _ = read_key(credential) or ("", "")
+                    await keys.revoke(key_id, by=SOMEBODY, reason="left", now=watch.now())
+                    watch.passed += REVOKED_WITHIN_SECONDS
+                else:
+                    watch.passed += 60 + LEEWAY_SECONDS
+                if not quiet:
+                    await order(worker, "C-2")
+                told = [each async for each in events]
+            assert [(each.kind, each.data["reason"], each.data["resume_after"]) for each in told] == [
+                ("end", "unauthorized", 1)
+            ]
+            assert reader.last_id == 1
+            assert (await client.get("/changes")).status_code == 401
+            if quiet:
+                await order(worker, "C-2")
+            client.headers.update(bearer(await new_key(keys, Scope.READ)))
+            assert [each.data["customer_id"] for each in await all_of(client, "?wait=0&after=1")] == ["C-2"]
+
+
+async def test_what_nobody_can_tell_whether_it_may_be_told_waits_and_is_not_lost(
+    engine: AsyncEngine, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys cannot be looked up, for longer than one counts without: the stream stays open and says nothing."""
+    monkeypatch.setattr(changes, "_ASK_AGAIN_SECONDS", 0.02)
+    watch, keys, reader = Watch(), PostgresKeys(engine), Reader()
+    async with (
+        api(engine, door=Door(authenticator_of(keys, watch))) as (client, hub),
+        asyncio.timeout(SECONDS),
+    ):
+        client.headers.update(bearer(await new_key(keys, Scope.READ)))
+        async with following(client, reader) as events:
+            await until(lambda: hub.listeners == 1)
+            find, asked = keys.find, list[str]()
+
+            async def away(key_id: str) -> ApiKey | None:
+                asked.append(key_id)
+                raise StoreUnavailable("away")
+
+            keys.find = away  # type: ignore[method-assign]
+            watch.passed += 1_000
+            await order(Worker(store), "C-1")
+            coming = asyncio.ensure_future(anext(events))
+            await until(lambda: len(asked) >= 3 and reader.signs >= 2)
+            assert not coming.done()
+            assert reader.last_id == 0
+            keys.find = find  # type: ignore[method-assign]
+            assert (await coming).data["customer_id"] == "C-1"

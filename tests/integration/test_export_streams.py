@@ -14,11 +14,15 @@ import pytest
 import uvicorn
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.support.access import SOMEBODY, Watch, authenticator_of, new_key
 from tests.support.api import Api, cable_to, running
 
-from segment_api.app import create_app
+from segment_api.app import Door, create_app
+from segment_api.authenticating import REVOKED_WITHIN_SECONDS
 from segment_api.exporting import Slots
+from segmentation.access import Scope, read_key
 from segmentation.storage.engine import transaction
+from segmentation.storage.keys import PostgresKeys
 
 CUSTOMERS = 12_000
 """Some 15 MB: more than the buffers of a connection hold."""
@@ -37,12 +41,12 @@ _MANY = text("""
 
 
 @asynccontextmanager
-async def served(engine: AsyncEngine, slots: Slots) -> AsyncIterator[int]:
+async def served(engine: AsyncEngine, slots: Slots, door: Door | None = None) -> AsyncIterator[int]:
     """The application with many customers, on a port."""
     async with running(engine) as api:
         async with transaction(engine) as connection:
             await connection.execute(_MANY, {"customers": CUSTOMERS, "day": api.clock.now.date()})
-        app = create_app(replace(_context(api), exports=slots))
+        app = create_app(replace(_context(api), exports=slots), door)
         listener = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -58,14 +62,15 @@ def _context(api: Api) -> Any:
     return api.client._transport.app.state.context  # type: ignore[attr-defined]
 
 
-async def asked(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def asked(port: int, credential: str = "none") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection with little room, on which an export has begun to come."""
     narrow = socket.socket()
     narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     narrow.setblocking(False)
     await asyncio.get_running_loop().sock_connect(narrow, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=narrow, limit=4_096)
-    writer.write(b"GET /customers?trailer=true HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n")
+    shown = f"Authorization: Bearer {credential}\r\n".encode()
+    writer.write(b"GET /customers?trailer=true HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n" + shown + b"\r\n")
     assert (await reader.readline()).split()[1] == b"200"
     return reader, writer
 
@@ -129,6 +134,24 @@ async def test_an_export_that_takes_too_long_says_so_and_breaks_off(api_engine: 
     (last,) = rows_of(body)
     assert (last["complete"], last["customers"]) == (False, 0)
     assert "filters" in last["detail"]
+
+
+async def test_an_export_ends_with_its_key_and_says_that_it_is_not_complete(api_engine: AsyncEngine) -> None:
+    slots, watch, keys = Slots(stalled_seconds=_PATIENCE_SECONDS), Watch(), PostgresKeys(api_engine)
+    async with served(api_engine, slots, Door(authenticator_of(keys, watch))) as port:
+        key = await new_key(keys, Scope.READ)
+        reader, writer = await asked(port, key)
+        key_id, _ = read_key(key) or ("", "")
+        await keys.revoke(key_id, by=SOMEBODY, reason="left", now=watch.now())
+        watch.passed += REVOKED_WITHIN_SECONDS
+        body = await reader.read(-1)
+        writer.close()
+        assert not body.endswith(b"0\r\n\r\n")
+        last = rows_of(body)[-1]
+        assert last["complete"] is False
+        assert 0 < last["customers"] < CUSTOMERS
+        assert "revoked" in last["detail"]
+        await until_free(slots, api_engine)
 
 
 async def test_a_database_that_goes_away_in_the_middle_is_told_of(database_url: str) -> None:

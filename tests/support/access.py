@@ -63,6 +63,13 @@ async def new_key(keys: PostgresKeys, *scopes: Scope, **more: Any) -> str:
     return write_key(key_id, secret)
 
 
+def authenticator_of(
+    keys: PostgresKeys, watch: Watch, *, tokens: TokenReader | None = None, limits: Limits | None = None
+) -> Authenticator:
+    """Who is let in, by a clock that a test moves."""
+    return Authenticator(keys=keys, tokens=tokens, now=watch.now, monotonic=watch.monotonic, limits=limits or Limits())
+
+
 def bearer(credential: str | None) -> dict[str, str]:
     return {} if credential is None else {"Authorization": f"Bearer {credential}"}
 
@@ -79,9 +86,7 @@ async def closed(
 ) -> AsyncIterator[Closed]:
     """The application over the engine's database, emptied, with keys that are asked for."""
     watch, keys, said = Watch(), PostgresKeys(engine), list[dict[str, Any]]()
-    authenticator = Authenticator(
-        keys=keys, tokens=tokens, now=watch.now, monotonic=watch.monotonic, limits=limits or Limits()
-    )
+    authenticator = authenticator_of(keys, watch, tokens=tokens, limits=limits)
 
     def say(event: str, **fields: Any) -> None:
         said.append({"event": event} | fields)

@@ -3,7 +3,7 @@
 Laws: nobody is anybody without proof; what was proved is remembered for a few seconds, by a digest of what was shown,
 so that a revoked key is refused within `REVOKED_WITHIN_SECONDS`; while the database is away, a key that was good goes
 on being so for a quarter of an hour, for nobody can revoke one either; guesses are counted by address, and memory is
-bounded whatever is shown.
+bounded whatever is shown. Who is answered for long is asked again while the answer lasts, and that is no request.
 """
 
 import asyncio
@@ -12,10 +12,11 @@ import hmac
 import ipaddress
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
+from weakref import WeakValueDictionary
 
 from segment_api.rates import Buckets
 from segment_api.tokens import TokenInvalid, TokenReader
@@ -46,6 +47,9 @@ _MOST_REMEMBERED = 10_000
 _BURST_SECONDS = 2.0
 _NO_DIGEST = bytes(32)
 _REALM = 'Bearer realm="tierline"'
+
+StillMay = Callable[[], Awaitable[bool]]
+"""Whether whoever asked may still be answered; raises StoreUnavailable where nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class Authenticator:
         self._requests = Buckets(monotonic)
         self._failures = Buckets(monotonic)
         self._uses: dict[str, datetime] = {}
+        self._asked_again: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self.open = keys is None and tokens is None
 
     async def principal(self, headers: Iterable[tuple[bytes, bytes]], client: str) -> Principal | Refusal:
@@ -117,6 +122,23 @@ class Authenticator:
         digest = hashlib.sha256(shown[0]).digest()
         found = self._recall(digest) or await self._prove(shown[0], digest, client)
         return self._within_limits(found) if isinstance(found, Principal) else found
+
+    async def still(self, principal: Principal, headers: Iterable[tuple[bytes, bytes]], client: str) -> bool:
+        """Whether what let somebody in would do so now, for an answer that lasts; takes nothing from what it may ask.
+
+        Raises:
+            StoreUnavailable: the database is away, and this key has not been seen of late.
+        """
+        if self.open:
+            return True
+        (shown,) = (value for name, value in headers if name == b"authorization")
+        digest = hashlib.sha256(shown).digest()
+        found: Principal | Refusal | None = self._recall(digest)
+        if found is None:
+            # All answers to one key run out together: one of them looks it up.
+            async with self._asked_again.setdefault(digest, asyncio.Lock()):
+                found = self._recall(digest) or await self._prove(shown, digest, client)
+        return isinstance(found, Principal) and found.scopes >= principal.scopes
 
     def at_once(self, digest: bytes | None) -> Principal | None:
         """Who asks, where that was proved a moment ago; else `principal` finds out, or says why not.

@@ -59,6 +59,8 @@ class Ending(enum.StrEnum):
     """It was so slow that what comes next was dropped for its age."""
     CLOSING = "closing"
     """The service ends."""
+    UNAUTHORIZED = "unauthorized"
+    """Its key or token counts no more; whoever tells it finds that out, not the hub."""
 
 
 @dataclass(frozen=True, slots=True)

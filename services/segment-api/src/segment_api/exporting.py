@@ -2,7 +2,8 @@
 
 Laws: nothing is sent before the first customers have been found, so a refusal is an ordinary one; what comes to its end
 says so and how many there were; what does not, says that, and breaks the connection off. A client that goes away, or
-stops reading, frees its connection to the database; so does one that takes too long. There are only so many at once.
+stops reading, frees its connection to the database; so does one that takes too long, or whose key or token counts no
+more. There are only so many at once.
 """
 
 import asyncio
@@ -84,6 +85,10 @@ class Export(Response):
                         if time.monotonic() > until:
                             limit = f"{self._slots.longest_seconds:.0f} seconds"
                             detail = f"it took more than {limit}, as long as one moment is kept; narrow it by filters"
+                            await self._send(send, self._form.broken(as_of, customers, detail))
+                            return
+                        if not await scope["still_may"]():
+                            detail = "the key or token was revoked or has expired; this is not everybody"
                             await self._send(send, self._form.broken(as_of, customers, detail))
                             return
                         await self._send(send, self._form.rows(each.answers, self._language))

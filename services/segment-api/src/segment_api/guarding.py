@@ -2,17 +2,19 @@
 
 Laws: whatever is not named open in `scopes` is answered only to somebody who proved who they are, whether there is
 such a path or not; a route needs the scope that the table names, and a route that the table does not name nobody may
-use; who is let in is in `scope["principal"]`, for whoever answers ahead of the router too.
+use; who is let in is in `scope["principal"]`, for whoever answers ahead of the router too; an answer that lasts asks
+`scope["still_may"]` as it goes on.
 """
 
 from collections import Counter
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segment_api import problems
-from segment_api.authenticating import Authenticator, Refusal
+from segment_api.authenticating import Authenticator, Refusal, StillMay
 from segment_api.problems import ProblemAnswer
 from segment_api.scopes import NEEDED, Open, open_paths
 from segmentation import access
@@ -42,6 +44,7 @@ class Guard:
             return
         if self._authenticator.open or self._is_open(scope["path"]):
             scope["principal"] = EVERYONE if self._authenticator.open else None
+            scope["still_may"] = _always
             await self._app(scope, receive, send)
             return
         try:
@@ -55,6 +58,7 @@ class Guard:
             await problems.answer(Request(scope), refused)(scope, receive, send)
             return
         scope["principal"] = found
+        scope["still_may"] = partial(self._authenticator.still, found, scope["headers"], client[0])
         await self._let_in(found, scope, receive, send)
 
     async def _let_in(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,6 +96,15 @@ async def require_scope(request: Request) -> None:
         raise ProblemAnswer(403, detail, headers={"WWW-Authenticate": challenge})
 
 
+async def _always() -> bool:
+    return True
+
+
+def _still_may(request: Request) -> StillMay:
+    still_may: StillMay = request.scope["still_may"]
+    return still_may
+
+
 def _actor(request: Request) -> Actor:
     principal: Principal | None = request.scope.get("principal")
     if principal is None:
@@ -105,3 +118,4 @@ def author_or(actor: Actor, author: str | None) -> str | None:
 
 
 InActor = Annotated[Actor, Depends(_actor)]
+InStillMay = Annotated[StillMay, Depends(_still_may)]

@@ -1,4 +1,7 @@
-"""Changes out over HTTP, as server-sent events: from any position on, without a hole."""
+"""Changes out over HTTP, as server-sent events: from any position on, without a hole.
+
+Law: nothing is told to anybody whose key or token counts no more, however long ago the stream was opened.
+"""
 
 import asyncio
 import contextlib
@@ -14,9 +17,12 @@ from pydantic import Field
 from starlette.types import Send
 
 from segment_api import problems
+from segment_api.authenticating import StillMay
 from segment_api.change_hub import Ending, Heard, Piece, PositionAhead, PositionDropped, Start, TooManyListeners
 from segment_api.context import Context, InContext
+from segment_api.guarding import InStillMay
 from segment_api.problems import ProblemAnswer
+from segmentation.errors import StoreUnavailable
 from segmentation.streams import ChangeFilter
 from segmentation.tiering import Tier
 
@@ -26,6 +32,7 @@ _MOST: Final = 100
 _LONGEST_WAIT_SECONDS: Final = 3_600
 _RETRY_SECONDS: Final = "10"
 _STUCK_SECONDS: Final = 30.0
+_ASK_AGAIN_SECONDS: Final = 5.0
 _POSITION: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _GREATEST: Final = 2**63 - 1
 
@@ -51,6 +58,7 @@ _SAID: Final = {
     Ending.LAGGING: "You read more slowly than changes happen; come again with this id, nothing is lost.",
     Ending.DROPPED: "What comes next was dropped for its age; read everyone anew, then come again without an id.",
     Ending.CLOSING: "The service ends here; come again with this id.",
+    Ending.UNAUTHORIZED: "The key or token was revoked or has expired; come again with this id and one that counts.",
 }
 
 
@@ -75,7 +83,8 @@ class EventStream(StreamingResponse):
     description="Server-sent events: each `change` has as its data the message that goes to the topic of changes "
     "(`/asyncapi.json`), and as its `id` its sequence. Come again with the last id (`Last-Event-ID`, or `after`) and "
     "nothing is missed or told twice. Without one it begins now. A sign of life comes every 15 s, with the id to come "
-    "again with. The last event of an answer, `end`, says why it ends. With filters a change is told where the "
+    "again with. The last event of an answer, `end`, says why it ends; `unauthorized`, when the key was revoked or the "
+    "key or token has expired meanwhile. With filters a change is told where the "
     "customer matches all of them before it or after it: so who leaves tier A is told as well. An `erased` event says "
     "that a customer was erased, whatever the filters but `customer_id`: forget what you have of it.",
     response_class=EventStream,
@@ -86,6 +95,7 @@ class EventStream(StreamingResponse):
 )
 async def follow_changes(
     context: InContext,
+    still_may: InStillMay,
     *,
     tier: Annotated[list[Tier] | None, Query(description="Only of these tiers.", max_length=4)] = None,
     segment: Annotated[list[Code] | None, Query(description="Only of these segments.", max_length=_MOST)] = None,
@@ -111,7 +121,8 @@ async def follow_changes(
     start = await _begin(context, last_event_id or after, "header.Last-Event-ID" if last_event_id else "query.after")
     wanted = ChangeFilter(*(frozenset(codes or ()) for codes in (tier, segment, service_level, customer_id)))
     return EventStream(
-        _events(context, start, wanted, wait), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        _events(context, still_may, start, wanted, wait),
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
@@ -139,12 +150,31 @@ async def _begin(context: Context, given: str | None, where: str) -> Start:
         ) from None
 
 
-async def _events(context: Context, start: Start, wanted: ChangeFilter, wait: float | None) -> AsyncIterator[str]:
+async def _events(
+    context: Context, still_may: StillMay, start: Start, wanted: ChangeFilter, wait: float | None
+) -> AsyncIterator[str]:
     # Not all at once after a restart. An id without data moves the place to come again with, and is no event.
     yield f"retry: {random.randint(1_000, 3_000)}\nid: {start.position}\n\n"  # noqa: S311 - no secret
+    position = start.position
     async with contextlib.aclosing(context.changes.follow(start, wait_seconds=wait)) as pieces:
         async for piece in pieces:
+            while piece.ending is None and (may := await _may(still_may)) is not True:
+                if may is False:
+                    yield _text(Piece(position, ending=Ending.UNAUTHORIZED), ())
+                    return
+                # Not told, and not lost: it waits until somebody can say whether the key counts.
+                yield ": alive\n\n"
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+            position = piece.position
             yield _text(piece, [each for each in piece.changes if wanted.wants(each.customer_id, each.sides)])
+
+
+async def _may(still_may: StillMay) -> bool | None:
+    """None where nobody can tell: the database has been away for long."""
+    try:
+        return await still_may()
+    except StoreUnavailable:
+        return None
 
 
 def _text(piece: Piece, changes: Sequence[Heard]) -> str:
