@@ -2,12 +2,26 @@
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from segment_api.schemas import Line, Moment, example
+from segmentation.event_schemas import CUSTOMER_ID_PATTERN
+from segmentation.fields import read_customer_id
 from segmentation.tiering import Tier
 
-Code = Annotated[str, Field(min_length=1, max_length=64)]
+
+def _customer_id(text: str) -> str:
+    if read_customer_id(text) is None:
+        raise ValueError("no customer can have this id")
+    return text
+
+
+Code = Annotated[Line, Field(min_length=1, max_length=64)]
+WantedCustomer = Annotated[
+    str,
+    Field(min_length=1, max_length=64, json_schema_extra={"pattern": CUSTOMER_ID_PATTERN}),
+    AfterValidator(_customer_id),
+]
 _MOST: Final = 100
 _GREATEST: Final = 2**63 - 1
 
@@ -45,7 +59,7 @@ class WebhookQuestion(BaseModel):
     tiers: list[Tier] = Field(default=[], description="Only of these tiers; empty for all.", max_length=4)
     segments: list[Code] = Field(default=[], description="Only of these segments.", max_length=_MOST)
     service_levels: list[Code] = Field(default=[], description="Only of these service levels.", max_length=_MOST)
-    customer_ids: list[Code] = Field(default=[], description="Only of these customers.", max_length=_MOST)
+    customer_ids: list[WantedCustomer] = Field(default=[], description="Only of these customers.", max_length=_MOST)
     after: int | None = Field(
         None,
         ge=0,
