@@ -12,8 +12,10 @@ from tests.support.ledgers import PostgresStore, Worker, in_postgres, settle
 from tests.support.oracle import Message, Setting
 
 from ingest_worker import commands
+from segmentation.access import Action
 from segmentation.feeds import Feed
 from segmentation.settings import HouseSettings
+from segmentation.storage.audit import PostgresAudit, operator
 from segmentation.storage.feeds import PostgresFeeds
 from segmentation.storage.full_snapshots import PostgresFullSnapshots
 
@@ -68,3 +70,8 @@ async def test_nothing_is_announced_under_a_number_that_others_have_seen(
     assert min(news[1]) > max(seen[1])
     assert f"sequence {min(news[0])}," in told
     assert await PostgresFullSnapshots(engine).find(1) is not None
+    done = await PostgresAudit(engine).entries(action=None, customer_id=None, before_id=None, limit=9)
+    assert [(each.by, each.deed.action) for each in done] == [
+        (operator(), Action.SNAPSHOT_ASKED),
+        (operator(), Action.DATABASE_RESTORED),
+    ]

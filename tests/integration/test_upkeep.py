@@ -27,14 +27,16 @@ from tests.support.oracle import Message, Oracle, Setting
 from tests.support.recounting import differences, drop
 from tests.support.workers import Site, command
 
-from ingest_worker import upkeep
+from ingest_worker import commands, upkeep
 from ingest_worker.condition import Condition
 from ingest_worker.keeper import Keeper
 from ingest_worker.telemetry import Metrics
 from ingest_worker.waiting import Backoff
-from segmentation.errors import StoreUnavailable, UpkeepRefused
+from segmentation.access import Action, Actor, Deed
+from segmentation.errors import NotHalted, StoreUnavailable, UpkeepRefused
 from segmentation.settings import HouseSettings
 from segmentation.storage import assessed, recount, retention
+from segmentation.storage.audit import PostgresAudit, operator
 from segmentation.storage.engine import transaction
 from segmentation.storage.retention import PostgresRetention
 
@@ -206,6 +208,8 @@ async def test_a_customer_with_an_unreadable_event_is_told_and_left_alone(
     assert await upkeep.check(settings, now) == 1
     assert "C-2: raw event 'o2': stored applied, recounted unreadable" in capsys.readouterr().out
     assert await upkeep.rebuild(settings, now, accept_missing=False) == 1
+    flags = {"accept_missing_events": False, "missing_events": 0}
+    assert await done(engine) == [(operator(), Deed(Action.REBUILD_BEGUN, detail=flags))]
     await settle(store)
     assert await state_of(store) == before
     assert await drop(engine, store.house, date(2026, 11, 1), limit=10) == 280
@@ -290,6 +294,30 @@ async def test_dropped_events_are_told_of_and_change_nothing(
         "0 raw events of days before 2026-03-01 were dropped; what they counted stays. "
         "Rejected messages are kept at any age."
     )
+    assert await done(engine) == [(operator(), Deed(Action.EVENTS_DROPPED, detail={"before": "2026-03-01"}))]
+
+
+async def test_what_is_resumed_repositioned_and_asked_for_names_the_account(
+    store: PostgresStore, engine: AsyncEngine, settings: HouseSettings
+) -> None:
+    halted = "UPDATE partitions SET halted_at = now(), halted_offset = 3, halted_because = 'so', halted_reasons = '[]'"
+    (place,) = await store.rows(f"{halted} RETURNING topic, number")
+    await commands.resume(settings, None)
+    with pytest.raises(NotHalted):
+        await commands.resume(settings, None)
+    await commands.reposition(settings)
+    await commands.snapshot(settings, wait=False)
+    named, detail = f"{place.topic}/{place.number}", {"offset": 3, "rejects": {}}
+    assert await done(engine) == [
+        (operator(), Deed(Action.SNAPSHOT_ASKED, "1")),
+        (operator(), Deed(Action.PARTITIONS_REPOSITIONED, detail={"to": "earliest"})),
+        (operator(), Deed(Action.PARTITION_RESUMED, named, detail=detail)),
+    ]
+
+
+async def done(engine: AsyncEngine) -> list[tuple[Actor, Deed]]:
+    found = await PostgresAudit(engine).entries(action=None, customer_id=None, before_id=None, limit=9)
+    return [(entry.by, entry.deed) for entry in found]
 
 
 async def test_repeats_of_dropped_events_change_no_figure(store: PostgresStore, engine: AsyncEngine) -> None:

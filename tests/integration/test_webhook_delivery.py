@@ -132,7 +132,7 @@ async def deliverer(
     await task
 
 
-async def added(engine: AsyncEngine, receiver: Receiver, *, after: int | None = 0, **wanted: Any) -> Webhook:
+async def added(engine: AsyncEngine, receiver: Receiver, *, after: int = 0, **wanted: Any) -> Webhook:
     webhook = WantedWebhook(receiver.url, None, ChangeFilter(**{name: frozenset(of) for name, of in wanted.items()}))
     found = await PostgresWebhooks(engine).add(webhook, receiver.secret, after=after)
     assert found is not None
@@ -261,7 +261,7 @@ async def test_a_person_tries_it_out_and_has_everything_sent_again(
 ) -> None:
     await order(store, "a", "b")
     await PostgresFeeds(engine).place_changes(limit=10)
-    webhook = await added(engine, receiver, after=None)
+    webhook = await added(engine, receiver, after=2)
     async with deliverer(engine, store), client_of(engine, SETTING, lambda: NOW) as client:
         assert (await client.post(f"/webhooks/{webhook.id}/test")).json()["log"] == f"/webhooks/{webhook.id}/deliveries"
 
@@ -295,6 +295,45 @@ async def test_the_secret_is_told_once_and_a_webhook_goes_with_all_that_is_kept_
         assert "WEBHOOK_ALLOW_HTTP" in refused.json()["detail"]
         assert (await client.delete(f"/webhooks/{new['id']}")).json() == {"id": new["id"], "removed": True}
         assert (await client.get(f"/webhooks/{new['id']}")).status_code == 404
+
+
+async def test_from_now_on_begins_behind_what_is_committed_though_nobody_has_numbered_it(
+    engine: AsyncEngine, store: PostgresStore
+) -> None:
+    await order(store, "a", "b")
+    assert not await written(store)
+    async with client_of(engine, SETTING, lambda: NOW) as client:
+        new = (await client.post("/webhooks", json={"url": "https://example.com/x"})).json()
+        assert new["position"] == 2
+    await order(store, "c", tag="c")
+    await PostgresFeeds(engine).place_changes(limit=10)
+    later = (await written(store))[new["position"] :]
+    assert [change["customer_id"] for change in later] == ["c"]
+
+
+@pytest.mark.parametrize("value", ["\0", "A\0", "\ud800"])
+@pytest.mark.parametrize("field", ["customer_ids", "segments", "service_levels", "description"])
+async def test_what_cannot_be_stored_is_refused_by_its_field(
+    engine: AsyncEngine, store: PostgresStore, field: str, value: str
+) -> None:
+    listed = field != "description"
+    body = json.dumps({"url": "https://example.com/x", field: ["A", value] if listed else value})
+    async with client_of(engine, SETTING, lambda: NOW) as client:
+        refused = await client.post("/webhooks", content=body, headers={"Content-Type": "application/json"})
+        assert (refused.status_code, (await client.get("/webhooks")).json()) == (422, {"webhooks": []})
+    assert [each["field"] for each in refused.json()["errors"]] == [f"body.{field}.1" if listed else f"body.{field}"]
+
+
+@pytest.mark.parametrize("customer_id", ["-A", "A B", "顺丰"])
+async def test_nobody_is_followed_who_cannot_be_there(
+    engine: AsyncEngine, store: PostgresStore, customer_id: str
+) -> None:
+    async with client_of(engine, SETTING, lambda: NOW) as client:
+        body = {"url": "https://example.com/x", "customer_ids": [customer_id]}
+        refused = await client.post("/webhooks", json=body)
+    assert refused.status_code == 422
+    (error,) = refused.json()["errors"]
+    assert error == {"field": "body.customer_ids.0", "problem": "no customer can have this id"}
 
 
 async def test_there_are_only_so_many_webhooks_and_none_begins_before_what_is_kept(

@@ -34,6 +34,7 @@ from segmentation.errors import RatesInvalid
 from segmentation.outcomes import Partition
 from segmentation.settings import HouseSettings
 from segmentation.storage import foundation
+from segmentation.storage.audit import operator
 from segmentation.storage.engine import create_engine, transaction
 
 
@@ -445,4 +446,6 @@ async def test_rates_loaded_again_take_the_place_of_those_before(
         await commands.load_rates(settings, file)
     async with transaction(engine) as connection:
         rows = (await connection.execute(text("SELECT currency, scaled_rate FROM exchange_rates"))).all()
+        by = (await connection.scalars(text("SELECT actor_id FROM audit WHERE action = 'rates.loaded'"))).all()
     assert [tuple(row) for row in rows] == [("USD", 7_125 * 10**9)]
+    assert by == [operator().id] * 2

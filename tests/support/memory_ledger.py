@@ -152,7 +152,9 @@ class MemoryLedger:
         rows = {partition: self._partitions[partition] for partition in partitions if partition in self._partitions}
         return {partition: row.halt for partition, row in rows.items() if row.halt is not None}
 
-    async def resume(self, partitions: Iterable[Partition] | None) -> Mapping[Partition, Halt | None]:
+    async def resume(
+        self, partitions: Iterable[Partition] | None, *, by: Actor = ANYONE
+    ) -> Mapping[Partition, Halt | None]:
         halted = [partition for partition, row in self._partitions.items() if row.halt is not None]
         found: dict[Partition, Halt | None] = {}
         for partition in halted if partitions is None else partitions:

@@ -213,6 +213,18 @@ class Action(enum.StrEnum):
     KEY_REVOKED = "key.revoked"
     KEY_ROTATED = "key.rotated"
     CUSTOMER_ERASED = "customer.erased"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_DELETED = "webhook.deleted"
+    WEBHOOK_ENABLED = "webhook.enabled"
+    WEBHOOK_REPLAYED = "webhook.replayed"
+    WEBHOOK_TESTED = "webhook.tested"
+    PARTITION_RESUMED = "partition.resumed"
+    PARTITIONS_REPOSITIONED = "partitions.repositioned"
+    RATES_LOADED = "rates.loaded"
+    EVENTS_DROPPED = "events.dropped"
+    REBUILD_BEGUN = "rebuild.begun"
+    DATABASE_RESTORED = "database.restored"
+    SNAPSHOT_ASKED = "snapshot.asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +233,8 @@ class Deed:
 
     action: Action
     subject: str | None = None
-    """The version of a policy or a model, the dead letter, the key, the hash of who was erased; None where it is
-    a customer."""
+    """The version of a policy or a model, the dead letter, the key, the webhook, the partition, the snapshot, the hash
+    of who was erased; None where it is a customer, or everything."""
     customer_id: str | None = None
     reason: str | None = None
     author: str | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from segmentation.access import ANYONE, Actor
 from segmentation.assessment import Snapshot
 from segmentation.fields import CustomerId
 from segmentation.ledger import DeadLetter
@@ -95,7 +96,7 @@ class SnapshotChunk:
 class FullSnapshots(Protocol):
     """Full snapshots: who asks for them, and what they are made from. All raise StoreUnavailable."""
 
-    async def ask(self) -> FullSnapshot:
+    async def ask(self, *, by: Actor = ANYONE) -> FullSnapshot:
         """Asks for one; the one already asked for that nobody has begun, where there is one."""
 
     async def find(self, snapshot_id: int) -> FullSnapshot | None:

@@ -121,7 +121,9 @@ class Ledger(Protocol):
     async def halts(self, partitions: Iterable[Partition]) -> Mapping[Partition, Halt]:
         """Which of the partitions stand halted."""
 
-    async def resume(self, partitions: Iterable[Partition] | None) -> Mapping[Partition, Halt | None]:
+    async def resume(
+        self, partitions: Iterable[Partition] | None, *, by: Actor = ANYONE
+    ) -> Mapping[Partition, Halt | None]:
         """Lets halted partitions go on, with budgets that begin anew; all that stand halted for None.
 
         Returns the halt that each stood in; None for one that was not halted, nothing for one never heard of.

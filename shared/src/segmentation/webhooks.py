@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+from segmentation.access import ANYONE, Actor
 from segmentation.feeds import ChangeAnnouncement
 from segmentation.streams import ChangeFilter
 
@@ -111,8 +112,8 @@ class Attempt:
 class Webhooks(Protocol):
     """What people do with webhooks. All raise StoreUnavailable while the database is away."""
 
-    async def add(self, wanted: WantedWebhook, secret: str, *, after: int | None) -> Webhook | None:
-        """Begins with what comes after a position, or from now on; None where there are too many already."""
+    async def add(self, wanted: WantedWebhook, secret: str, *, after: int, by: Actor = ANYONE) -> Webhook | None:
+        """Begins with what comes after a position; None where there are too many already."""
 
     async def listed(self) -> Sequence[Webhook]:
         """All of them, oldest first."""
@@ -120,13 +121,13 @@ class Webhooks(Protocol):
     async def find(self, webhook_id: int) -> Webhook | None:
         """One of them."""
 
-    async def remove(self, webhook_id: int) -> bool:
+    async def remove(self, webhook_id: int, *, by: Actor = ANYONE) -> bool:
         """Forgets it, its secret and its log; says whether it was there."""
 
-    async def ask_test(self, webhook_id: int) -> bool:
+    async def ask_test(self, webhook_id: int, *, by: Actor = ANYONE) -> bool:
         """Wants a message without changes to be sent; says whether there is such a webhook."""
 
-    async def go_on(self, webhook_id: int, *, after: int | None) -> Webhook | None:
+    async def go_on(self, webhook_id: int, *, after: int | None, by: Actor = ANYONE) -> Webhook | None:
         """Tries again at once, enabled, from where it stands or from another position."""
 
     async def attempts(self, webhook_id: int, *, before: int | None, limit: int) -> Sequence[Attempt]:

@@ -38,7 +38,7 @@ async def load_rates(settings: HouseSettings, file: Path) -> str:
     engine = create_engine(settings.database_url.get_secret_value(), application_name="load-rates", pool_size=1)
     try:
         await foundation.open_house(engine, settings.house)
-        await foundation.add_rates(engine, rates)
+        await foundation.add_rates(engine, rates, by=operator())
     finally:
         await engine.dispose()
     currencies = {rate.currency for rate in rates}
@@ -79,7 +79,7 @@ async def snapshot(settings: HouseSettings, *, wait: bool) -> str:
     try:
         await foundation.open_house(engine, settings.house)
         snapshots = PostgresFullSnapshots(engine)
-        asked = found = await snapshots.ask()
+        asked = found = await snapshots.ask(by=operator())
         if not wait:
             return f"Full snapshot {asked.id} is asked for; GET /ingest/full-snapshots shows how far it is."
         said = ""
@@ -109,7 +109,8 @@ async def resume(settings: HouseSettings, partition: Partition | None) -> str:
     engine = create_engine(settings.database_url.get_secret_value(), application_name="resume", pool_size=1)
     try:
         await foundation.open_house(engine, settings.house)
-        found = await PostgresLedger(engine, settings.house).resume(None if partition is None else [partition])
+        asked = None if partition is None else [partition]
+        found = await PostgresLedger(engine, settings.house).resume(asked, by=operator())
     finally:
         await engine.dispose()
     if partition is None and not found:
@@ -132,8 +133,8 @@ async def restored(settings: HouseSettings) -> str:
     engine = create_engine(settings.database_url.get_secret_value(), application_name="restored", pool_size=1)
     try:
         await foundation.open_house(engine, settings.house)
-        position = await leap(engine)
-        asked = await PostgresFullSnapshots(engine).ask()
+        position = await leap(engine, by=operator())
+        asked = await PostgresFullSnapshots(engine).ask(by=operator())
     finally:
         await engine.dispose()
     return (
@@ -149,7 +150,7 @@ async def reposition(settings: HouseSettings) -> str:
     engine = create_engine(settings.database_url.get_secret_value(), application_name="reposition", pool_size=1)
     try:
         await foundation.open_house(engine, settings.house)
-        await PostgresLedger(engine, settings.house).reposition()
+        await PostgresLedger(engine, settings.house).reposition(by=operator())
     finally:
         await engine.dispose()
     return "Every partition will be read from its beginning; what was applied before will count as duplicate."

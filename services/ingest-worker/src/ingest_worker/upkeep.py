@@ -14,6 +14,7 @@ from segmentation.errors import StoreUnavailable, UpkeepRefused
 from segmentation.fields import CustomerId
 from segmentation.settings import HouseSettings
 from segmentation.storage import foundation
+from segmentation.storage.audit import operator
 from segmentation.storage.books import Books
 from segmentation.storage.engine import create_engine
 from segmentation.storage.recount import Difference, Recount
@@ -67,7 +68,8 @@ async def rebuild(settings: HouseSettings, now: Callable[[], datetime], *, accep
                     "back what they counted. Restore the table events from a backup, or accept the loss with "
                     "--accept-missing-events"
                 )
-            await _persist(progress, books.mend_clock)
+            by = operator()
+            await _persist(progress, books.mend_clock, missing=missing, accept_missing=accept_missing, by=by)
             expected = False
             async for customer_ids, events in _chunks(recount, progress):
                 # Looking first holds nobody up; where the last ones differed, these will too.
@@ -113,7 +115,9 @@ async def drop_events(settings: HouseSettings, before: date, now: Callable[[], d
         with Progress("dropping raw events", total=await retention.old_events(before)) as progress:
             first: date | None = date.min
             while first is not None:
-                step = await _persist(progress, retention.drop, before, first=first, limit=_DROPPED_AT_ONCE)
+                # One entry of the audit trail for all steps, with the first of them that drops something.
+                by = None if dropped else operator()
+                step = await _persist(progress, retention.drop, before, first=first, limit=_DROPPED_AT_ONCE, by=by)
                 dropped, kept, first = dropped + step.dropped, kept + step.kept, step.next_day
                 progress.advance(step.dropped)
                 await asyncio.sleep(_BREATH_SECONDS)

@@ -10,9 +10,11 @@ from datetime import date, datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from segmentation.access import ANYONE, Action, Actor, Deed
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.ledger import House
 from segmentation.storage import tiers
+from segmentation.storage.audit import note_deeds
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import Library
 from segmentation.storage.recount import Difference
@@ -92,14 +94,19 @@ class Books:
             return None
         return [Difference(each, "computed tier", stored, ranked) for each, stored, ranked in found]
 
-    async def mend_clock(self) -> None:
-        """Sets the event clock to the day that the events say."""
+    async def mend_clock(self, *, missing: int = 0, accept_missing: bool = False, by: Actor = ANYONE) -> None:
+        """Begins a rebuild: sets the event clock to the day that the events say.
+
+        The audit trail has the rebuild from here on, with how many events are missing and whether that was accepted.
+        """
         async with transaction(self._engine) as connection:
             await connection.execute(_NO_TIMEOUT)
             await connection.execute(_LOCK_HOUSE)
             stored, recounted = await self._clock(connection)
             if stored != recounted:
                 await connection.execute(_SET_CLOCK, {"as_of": recounted})
+            detail = {"accept_missing_events": accept_missing, "missing_events": missing}
+            await note_deeds(connection, by, [Deed(Action.REBUILD_BEGUN, detail=detail)])
 
     async def _clock(self, connection: AsyncConnection) -> tuple[date | None, date | None]:
         """The event clock as stored and as the events say, as far as they are there to say it."""

@@ -11,9 +11,11 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from segmentation.access import Action, Actor, Deed
 from segmentation.budget import Breach, RecentOutcomes, RejectBudget, charge_batch, commonest
 from segmentation.ledger import Batch, Halt
 from segmentation.outcomes import Partition, Settled
+from segmentation.storage.audit import note_deeds
 
 _RECENT = text("""
     SELECT stored.topic, stored.number, stored.recent_messages, stored.recent_rejects, stored.reject_run,
@@ -99,7 +101,9 @@ async def _halt(connection: AsyncConnection, partition: Partition, offset: int, 
     await connection.execute(_HALT, where | told)
 
 
-async def resume(connection: AsyncConnection, partitions: Iterable[Partition] | None) -> dict[Partition, Halt | None]:
+async def resume(
+    connection: AsyncConnection, partitions: Iterable[Partition] | None, by: Actor
+) -> dict[Partition, Halt | None]:
     """Ends halts and begins their budgets anew; see `Ledger.resume`."""
     asked = {"topics": None, "numbers": None} if partitions is None else places(partitions)
     found = {
@@ -108,6 +112,9 @@ async def resume(connection: AsyncConnection, partitions: Iterable[Partition] | 
     for partition, halt in found.items():
         if halt is not None:
             await connection.execute(_RESUME, partition._asdict())
+            detail = {"offset": halt.offset, "rejects": dict(halt.reasons)}
+            named = f"{partition.topic}/{partition.number}"
+            await note_deeds(connection, by, [Deed(Action.PARTITION_RESUMED, named, detail=detail)])
     return found
 
 

@@ -14,9 +14,11 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from segmentation.access import ANYONE, Action, Actor, Deed
 from segmentation.feeds import ChangeAnnouncement, Feed
 from segmentation.fields import CustomerId
 from segmentation.ledger import DeadLetter
+from segmentation.storage.audit import note_deeds
 from segmentation.storage.engine import transaction
 from segmentation.storage.reader import DEAD_LETTER_COLUMNS, dead_letter_from_row
 from segmentation.streams import ChangePage
@@ -81,7 +83,7 @@ _LEAP_DEAD_LETTERS = text("""
 """)
 
 
-async def leap(engine: AsyncEngine) -> int:
+async def leap(engine: AsyncEngine, *, by: Actor = ANYONE) -> int:
     """Lets feeds and dead letters go on far beyond whatever they gave out before; returns the changes' position.
 
     For a database that was restored to an earlier point: what it gave out since then, others have seen.
@@ -92,7 +94,9 @@ async def leap(engine: AsyncEngine) -> int:
             await connection.execute(_LOCK, {"name": feed})
         placed = [await connection.scalar(_LEAP, {"name": feed, "leap": LEAP}) for feed in Feed]
         await connection.execute(_LEAP_DEAD_LETTERS, {"leap": LEAP})
-    return int(placed[0] or 0)
+        position = int(placed[0] or 0)
+        await note_deeds(connection, by, [Deed(Action.DATABASE_RESTORED, detail={"after": position})])
+    return position
 
 
 async def take_back(connection: AsyncConnection, customer_id: CustomerId, *, known: bool) -> int:

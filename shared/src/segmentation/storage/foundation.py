@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from segmentation import policy as policies
 from segmentation import scoring
+from segmentation.access import ANYONE, Action, Actor, Deed
 from segmentation.errors import ModelInvalid, NotReady, SettingInvalid, StartRefused
 from segmentation.ledger import House
 from segmentation.metrics import BucketTable
@@ -18,6 +19,7 @@ from segmentation.policy import Policy
 from segmentation.risk import Outlooks, look_ahead
 from segmentation.scoring import Model
 from segmentation.storage import tables
+from segmentation.storage.audit import note_deeds
 from segmentation.storage.bulk import insert_rows
 from segmentation.storage.engine import transaction
 from segmentation.storage.suppression import settle_key
@@ -181,7 +183,7 @@ async def activate_due(engine: AsyncEngine, today: date | None) -> None:
             await connection.execute(ACTIVATE, {"version": row.version})
 
 
-async def add_rates(engine: AsyncEngine, rates: Sequence[Rate]) -> None:
+async def add_rates(engine: AsyncEngine, rates: Sequence[Rate], *, by: Actor = ANYONE) -> None:
     """Stores rates; one that is there already for its currency and day is replaced.
 
     What was applied keeps the rate that it was converted at.
@@ -195,6 +197,8 @@ async def add_rates(engine: AsyncEngine, rates: Sequence[Rate]) -> None:
             then="ON CONFLICT (currency, day) DO UPDATE SET scaled_rate = EXCLUDED.scaled_rate",
         )
         await connection.execute(_RATES_CHANGED)
+        detail = {"rates": len(rates), "currencies": sorted({rate.currency for rate in rates})}
+        await note_deeds(connection, by, [Deed(Action.RATES_LOADED, detail=detail)])
 
 
 class Deciders(NamedTuple):

@@ -8,8 +8,10 @@ nothing any more.
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from segmentation.access import ANYONE, Action, Actor, Deed
 from segmentation.feeds import Feed, FullSnapshot, SnapshotChunk
 from segmentation.storage.assessed import SNAPSHOTS, snapshot_from_row
+from segmentation.storage.audit import note_deeds
 from segmentation.storage.engine import transaction
 from segmentation.storage.feeds import place_some
 from segmentation.storage.reader import FULL_SNAPSHOT_COLUMNS as _COLUMNS
@@ -44,9 +46,12 @@ class PostgresFullSnapshots:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def ask(self) -> FullSnapshot:
+    async def ask(self, *, by: Actor = ANYONE) -> FullSnapshot:
         async with transaction(self._engine) as connection:
-            return await _ask(connection)
+            found = await _ask(connection)
+            # Also of one that waits already: two people asked.
+            await note_deeds(connection, by, [Deed(Action.SNAPSHOT_ASKED, str(found.id))])
+            return found
 
     async def find(self, snapshot_id: int) -> FullSnapshot | None:
         async with transaction(self._engine) as connection:

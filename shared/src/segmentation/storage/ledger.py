@@ -104,10 +104,11 @@ class PostgresLedger:
             await workers.greet(connection, owner)
             return claims
 
-    async def reposition(self) -> None:
+    async def reposition(self, *, by: Actor = ANYONE) -> None:
         """Forgets how far every partition was read, for a broker that begins anew; counts stay."""
         async with transaction(self._engine) as connection:
             await positions.reposition(connection)
+            await note_deeds(connection, by, [Deed(Action.PARTITIONS_REPOSITIONED, detail={"to": "earliest"})])
 
     async def note_ends(self, end_offsets: Mapping[Partition, int], *, owner: str) -> None:
         async with transaction(self._engine) as connection:
@@ -174,9 +175,11 @@ class PostgresLedger:
         async with transaction(self._engine) as connection:
             return await budgets.halts(connection, partitions)
 
-    async def resume(self, partitions: Iterable[Partition] | None) -> Mapping[Partition, Halt | None]:
+    async def resume(
+        self, partitions: Iterable[Partition] | None, *, by: Actor = ANYONE
+    ) -> Mapping[Partition, Halt | None]:
         async with transaction(self._engine) as connection:
-            return await budgets.resume(connection, partitions)
+            return await budgets.resume(connection, partitions, by)
 
     async def _take_in(self, connection: AsyncConnection, readings: Sequence[Reading], now: datetime) -> _TakenIn:
         """Steps 1 to 6: everything but the rejects and the counters."""

@@ -15,11 +15,13 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from segmentation.access import Action, Actor, Deed
 from segmentation.calendar import BusinessCalendar, instant_of
 from segmentation.events import EventKey
 from segmentation.ledger import House
 from segmentation.storage import baseline, raw_events, tables
 from segmentation.storage.assessed import lock_customers
+from segmentation.storage.audit import note_deeds
 from segmentation.storage.bulk import insert_rows
 from segmentation.storage.engine import transaction
 from segmentation.storage.foundation import load_state
@@ -79,8 +81,11 @@ class PostgresRetention:
             await connection.execute(_NO_TIMEOUT)
             return int(await connection.scalar(_COUNT, self._old(before)) or 0)
 
-    async def drop(self, before: date, *, first: date = date.min, limit: int) -> Step:
-        """Drops up to `limit` raw events older than `before`, looking from the day `first` on."""
+    async def drop(self, before: date, *, first: date = date.min, limit: int, by: Actor | None = None) -> Step:
+        """Drops up to `limit` raw events older than `before`, looking from the day `first` on.
+
+        With somebody named, the audit trail says that they drop all before that day, if there was one to drop.
+        """
         async with transaction(self._engine) as connection:
             asked = self._old(before) | {"first": first, "limit": limit}
             candidates = (await connection.execute(_CANDIDATES, asked)).all()
@@ -94,6 +99,9 @@ class PostgresRetention:
             await connection.execute(_DELETE, {"event_keys": [row.event_key for row in raw.rows]})
             if raw.rows:
                 await connection.execute(_KNOWN_SINCE, {"day": before})
+            if raw.rows and by is not None:
+                deed = Deed(Action.EVENTS_DROPPED, detail={"before": before.isoformat()})
+                await note_deeds(connection, by, [deed])
         last = candidates[-1].business_day
         more = len(candidates) == limit
         following = last if raw.rows else last + timedelta(days=1)

@@ -1,16 +1,20 @@
 """Webhooks in the database: who wants changes, how far each is, and the log of tries.
 
 Law: what a try did is noted with how far the webhook is, in one transaction, and only where the webhook still stands
-where the try began: a person who moved it meanwhile, or a second deliverer, is not overruled.
+where the try began: a person who moved it meanwhile, or a second deliverer, is not overruled. What a person does is
+in the audit trail by the receiver's host: the rest of an address may be a secret, and filters may name customers.
 """
 
 import json
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from segmentation.access import ANYONE, Action, Actor, Deed
+from segmentation.storage.audit import note_deeds
 from segmentation.storage.engine import transaction
 from segmentation.streams import ChangeFilter
 from segmentation.webhooks import MOST_WEBHOOKS, Attempt, DueWebhook, Parcel, WantedWebhook, Webhook
@@ -20,13 +24,12 @@ _ONE_AT_A_TIME = text("LOCK TABLE webhooks IN SHARE ROW EXCLUSIVE MODE")
 _COUNT = text("SELECT count(*) FROM webhooks")
 _ADD = text("""
     INSERT INTO webhooks (url, secret, description, wanted, position)
-    VALUES (:url, :secret, :description, CAST(:wanted AS jsonb),
-            coalesce(CAST(:after AS bigint), (SELECT placed FROM feeds WHERE name = 'changes'), 0)) RETURNING *
+    VALUES (:url, :secret, :description, CAST(:wanted AS jsonb), :after) RETURNING *
 """)
 _LISTED = text("SELECT * FROM webhooks ORDER BY id")
 _FIND = text("SELECT * FROM webhooks WHERE id = :id")
-_REMOVE = text("DELETE FROM webhooks WHERE id = :id RETURNING id")
-_ASK_TEST = text("UPDATE webhooks SET tests = tests + 1 WHERE id = :id RETURNING id")
+_REMOVE = text("DELETE FROM webhooks WHERE id = :id RETURNING url")
+_ASK_TEST = text("UPDATE webhooks SET tests = tests + 1 WHERE id = :id RETURNING url")
 _GO_ON = text("""
     UPDATE webhooks SET
         position = coalesce(CAST(:after AS bigint), position),
@@ -77,7 +80,7 @@ class PostgresWebhooks:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def add(self, wanted: WantedWebhook, secret: str, *, after: int | None) -> Webhook | None:
+    async def add(self, wanted: WantedWebhook, secret: str, *, after: int, by: Actor = ANYONE) -> Webhook | None:
         async with transaction(self._engine) as connection:
             await connection.execute(_ONE_AT_A_TIME)
             if (await connection.scalar(_COUNT) or 0) >= MOST_WEBHOOKS:
@@ -89,7 +92,9 @@ class PostgresWebhooks:
                 "wanted": json.dumps({name: sorted(getattr(wanted.wanted, name)) for name in _FILTERS}),
                 "after": after,
             }
-            return _webhook((await connection.execute(_ADD, given)).one())
+            added = _webhook((await connection.execute(_ADD, given)).one())
+            await note_deeds(connection, by, [_deed(Action.WEBHOOK_CREATED, added.id, wanted.url, **_asked(added))])
+            return added
 
     async def listed(self) -> Sequence[Webhook]:
         async with transaction(self._engine) as connection:
@@ -100,18 +105,28 @@ class PostgresWebhooks:
             row = (await connection.execute(_FIND, {"id": webhook_id})).one_or_none()
             return None if row is None else _webhook(row)
 
-    async def remove(self, webhook_id: int) -> bool:
+    async def remove(self, webhook_id: int, *, by: Actor = ANYONE) -> bool:
         async with transaction(self._engine) as connection:
-            return await connection.scalar(_REMOVE, {"id": webhook_id}) is not None
+            url = await connection.scalar(_REMOVE, {"id": webhook_id})
+            if url is not None:
+                await note_deeds(connection, by, [_deed(Action.WEBHOOK_DELETED, webhook_id, url)])
+            return url is not None
 
-    async def ask_test(self, webhook_id: int) -> bool:
+    async def ask_test(self, webhook_id: int, *, by: Actor = ANYONE) -> bool:
         async with transaction(self._engine) as connection:
-            return await connection.scalar(_ASK_TEST, {"id": webhook_id}) is not None
+            url = await connection.scalar(_ASK_TEST, {"id": webhook_id})
+            if url is not None:
+                await note_deeds(connection, by, [_deed(Action.WEBHOOK_TESTED, webhook_id, url)])
+            return url is not None
 
-    async def go_on(self, webhook_id: int, *, after: int | None) -> Webhook | None:
+    async def go_on(self, webhook_id: int, *, after: int | None, by: Actor = ANYONE) -> Webhook | None:
         async with transaction(self._engine) as connection:
             row = (await connection.execute(_GO_ON, {"id": webhook_id, "after": after})).one_or_none()
-            return None if row is None else _webhook(row)
+            if row is None:
+                return None
+            action = Action.WEBHOOK_ENABLED if after is None else Action.WEBHOOK_REPLAYED
+            await note_deeds(connection, by, [_deed(action, webhook_id, row.url, after=row.position)])
+            return _webhook(row)
 
     async def attempts(self, webhook_id: int, *, before: int | None, limit: int) -> Sequence[Attempt]:
         async with transaction(self._engine) as connection:
@@ -158,6 +173,16 @@ class PostgresWebhooks:
     async def drop_attempts(self, *, days: int, limit: int) -> int:
         async with transaction(self._engine) as connection:
             return (await connection.execute(_DROP, {"days": days, "limit": limit})).rowcount
+
+
+def _deed(action: Action, webhook_id: int, url: str, **more: Any) -> Deed:  # noqa: ANN401 - any detail
+    return Deed(action, str(webhook_id), detail={"host": urlsplit(url).netloc} | more)
+
+
+def _asked(webhook: Webhook) -> dict[str, Any]:
+    wanted = webhook.wanted
+    codes = {name: sorted(getattr(wanted, name)) for name in ("tiers", "segments", "service_levels")}
+    return codes | {"customers": len(wanted.customer_ids), "after": webhook.position}
 
 
 async def _note(connection: AsyncConnection, webhook: Webhook, attempt: Attempt) -> None:

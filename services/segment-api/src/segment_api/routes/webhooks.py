@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from segment_api import problems
 from segment_api.change_hub import PositionAhead, PositionDropped
 from segment_api.context import Context, InContext
+from segment_api.guarding import InActor
 from segment_api.problems import InvalidField, ProblemAnswer
 from segment_api.webhook_schemas import (
     DeliveriesAnswer,
@@ -46,16 +47,15 @@ WebhookId = Annotated[str, Path(description="As listed.", examples=["3"])]
     "a message, at least once, in order. See docs/streams.md for how to check a signature.",
     responses=problems.responses(409, 410, 413, 422, 503),
 )
-async def add_webhook(question: WebhookQuestion, context: InContext) -> NewWebhookAnswer:
+async def add_webhook(question: WebhookQuestion, context: InContext, actor: InActor) -> NewWebhookAnswer:
     problem = url_problem(question.url, context.webhook_rules)
     if problem is not None:
         raise ProblemAnswer(422, f"body.url: {problem}", errors=[InvalidField(field="body.url", problem=problem)])
-    if question.after is not None:
-        await _check_position(context, question.after)
+    after = await _position(context, question.after)
     codes = (question.tiers, question.segments, question.service_levels, question.customer_ids)
     secret = new_secret(secrets.token_bytes(SECRET_BYTES))
     wanted = WantedWebhook(question.url, question.description, ChangeFilter(*(frozenset(each) for each in codes)))
-    added = await context.webhooks.add(wanted, secret, after=question.after)
+    added = await context.webhooks.add(wanted, secret, after=after, by=actor)
     if added is None:
         raise ProblemAnswer(409, f"There are {MOST_WEBHOOKS} webhooks; remove one that is not needed.")
     return NewWebhookAnswer(**_present(added).model_dump(), secret=secret)
@@ -74,8 +74,8 @@ async def read_webhook(webhook_id: WebhookId, context: InContext) -> WebhookAnsw
 @router.delete(
     "/{webhook_id}", summary="Remove a webhook, its secret and its log", responses=problems.responses(404, 503)
 )
-async def remove_webhook(webhook_id: WebhookId, context: InContext) -> RemovedAnswer:
-    if not await context.webhooks.remove(_number(webhook_id)):
+async def remove_webhook(webhook_id: WebhookId, context: InContext, actor: InActor) -> RemovedAnswer:
+    if not await context.webhooks.remove(_number(webhook_id), by=actor):
         raise _unknown(webhook_id)
     return RemovedAnswer(id=webhook_id, removed=True)
 
@@ -86,8 +86,8 @@ async def remove_webhook(webhook_id: WebhookId, context: InContext) -> RemovedAn
     description="Within seconds, also to one that was given up; its log says what came of it.",
     responses=problems.responses(404, 503),
 )
-async def ask_test(webhook_id: WebhookId, context: InContext) -> TestAskedAnswer:
-    if not await context.webhooks.ask_test(_number(webhook_id)):
+async def ask_test(webhook_id: WebhookId, context: InContext, actor: InActor) -> TestAskedAnswer:
+    if not await context.webhooks.ask_test(_number(webhook_id), by=actor):
         raise _unknown(webhook_id)
     return TestAskedAnswer(id=webhook_id, log=f"/webhooks/{webhook_id}/deliveries")
 
@@ -98,8 +98,8 @@ async def ask_test(webhook_id: WebhookId, context: InContext) -> TestAskedAnswer
     description="From where it stopped: nothing is left out. For one that was given up, or waits for its next try.",
     responses=problems.responses(404, 503),
 )
-async def enable_webhook(webhook_id: WebhookId, context: InContext) -> WebhookAnswer:
-    return _present(_found(await context.webhooks.go_on(_number(webhook_id), after=None), webhook_id))
+async def enable_webhook(webhook_id: WebhookId, context: InContext, actor: InActor) -> WebhookAnswer:
+    return _present(_found(await context.webhooks.go_on(_number(webhook_id), after=None, by=actor), webhook_id))
 
 
 @router.post(
@@ -108,11 +108,13 @@ async def enable_webhook(webhook_id: WebhookId, context: InContext) -> WebhookAn
     description="From a sequence on, in order; it enables the webhook, too.",
     responses=problems.responses(404, 410, 413, 422, 503),
 )
-async def replay_webhook(webhook_id: WebhookId, question: ReplayQuestion, context: InContext) -> WebhookAnswer:
+async def replay_webhook(
+    webhook_id: WebhookId, question: ReplayQuestion, context: InContext, actor: InActor
+) -> WebhookAnswer:
     number = _number(webhook_id)
     _found(await context.webhooks.find(number), webhook_id)
-    await _check_position(context, question.after)
-    return _present(_found(await context.webhooks.go_on(number, after=question.after), webhook_id))
+    after = await _position(context, question.after)
+    return _present(_found(await context.webhooks.go_on(number, after=after, by=actor), webhook_id))
 
 
 @router.get(
@@ -150,9 +152,10 @@ async def read_deliveries(
     )
 
 
-async def _check_position(context: Context, after: int) -> None:
+async def _position(context: Context, after: int | None) -> int:
+    """The position to begin after, where one can; without one it is behind all that is committed by now."""
     try:
-        await context.changes.check(after)
+        return (await context.changes.check(after)).position
     except PositionDropped as error:
         sentence = f"body.after: changes after {after} were dropped for their age; they are kept after "
         raise ProblemAnswer(410, f"{sentence}{error.kept_after}.") from None
