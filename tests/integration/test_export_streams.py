@@ -70,7 +70,9 @@ async def asked(port: int, credential: str = "none") -> tuple[asyncio.StreamRead
     await asyncio.get_running_loop().sock_connect(narrow, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=narrow, limit=4_096)
     shown = f"Authorization: Bearer {credential}\r\n".encode()
-    writer.write(b"GET /customers?trailer=true HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n" + shown + b"\r\n")
+    writer.write(
+        b"GET /customers?trailer=true HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n" + shown + b"\r\n"
+    )
     assert (await reader.readline()).split()[1] == b"200"
     return reader, writer
 

@@ -43,8 +43,9 @@ class AuditEntryAnswer(BaseModel):
     action: Action = Field(description="What was changed.")
     customer_id: str | None = Field(description="Whose, where it is about a customer.")
     subject: str | None = Field(
-        description="The version of the policy or the model, the dead letter, the key, the webhook, the partition or the "
-        "full snapshot it is about; of an erasure the hash of the id; null where it is about a customer, or everything."
+        description="The version of the policy or the model, the dead letter, the key, the webhook, the partition or "
+        "the full snapshot it is about; of an erasure the hash of the id; null where it is about a customer, or "
+        "everything."
     )
     author: str | None = Field(description="Whom the request named as the one who decided; it is not checked.")
     reason: str | None = Field(description="Why, if that was said.")
