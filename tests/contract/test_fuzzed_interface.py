@@ -56,7 +56,7 @@ async def test_no_request_breaks_the_interface(engine: AsyncEngine, tmp_path: Pa
             *(Path(sys.executable).with_name("schemathesis"), "--config-file", CONFIGURATION, "run"),
             *(f"{here.url}/openapi.json", "--header", f"Authorization: Bearer {here.key}"),
             *("--phases", "examples,coverage,fuzzing"),
-            *("--seed", SEED, "--max-examples", EXAMPLES, "--continue-on-failure", "--workers", "2", "--no-color"),
+            *("--seed", SEED, "--max-examples", EXAMPLES, "--continue-on-failure", "--workers", "1", "--no-color"),
             cwd=tmp_path,  # it leaves files
             env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},  # noqa: TID251 - handed on
             stdout=asyncio.subprocess.PIPE,
