@@ -69,12 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="tierline-bench-") as directory, Site(Path(directory), say) as site:
             Path(directory).chmod(0o755)  # PostgreSQL may have to run as another user
             asyncio.run(_measure(site, results, options.events, options.customers, options.only))
+        failure = None
     except (BenchFailed, StackFailed) as failed:
-        console.print(str(failed), markup=False, highlight=False)
-        return 1
+        failure = str(failed)
     results.write()
     console.print(_table(results))
     say(f"Written to {RESULTS.parent.name}/{RESULTS.name}")
+    if failure is not None:
+        console.print(f"The rest was not measured: {failure}", markup=False, highlight=False)
+        return 1
     return 0
 
 

@@ -201,9 +201,8 @@ async def serve_api(site: Site, database: Database, customers: int, *, warm: boo
     key = created.stdout.strip().splitlines()[-1]
     child = site.start("segment-api", [site.program("segment-api"), "run"], environment, f"api-{port}.log")
     paths = site.directory / f"paths-{port}"
-    width = max(6, len(str(customers)))
     step = max(1, customers // _ASKED)
-    asked = [f"/customers/SIM-{number:0{width}d}/segment" for number in range(1, customers + 1, step)][:_ASKED]
+    asked = [f"/customers/SIM-{number:06d}/segment" for number in range(1, customers + 1, step)][:_ASKED]
     paths.write_text("\n".join(asked), encoding="utf-8")
     server = Server(port, child, {"Authorization": f"Bearer {key}"}, paths)
     await site.await_port(child, port)
