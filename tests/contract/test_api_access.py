@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -226,13 +227,7 @@ async def test_an_answer_that_lasts_is_asked_for_once_for_all_and_counts_as_no_r
         headers = [(b"authorization", f"Bearer {key}".encode())]
         principal = await site.authenticator.principal(headers, "198.51.100.7")
         assert isinstance(principal, Principal)
-        find, looked_up = site.keys.find, list[str]()
-
-        async def counting(key_id: str) -> ApiKey | None:
-            looked_up.append(key_id)
-            return await find(key_id)
-
-        site.keys.find = counting  # type: ignore[method-assign]
+        looked_up = counted(site)
         for passed in range(3):
             site.watch.passed += REVOKED_WITHIN_SECONDS
             asked = (site.authenticator.still(principal, headers, "198.51.100.7") for _ in range(50))
@@ -240,6 +235,80 @@ async def test_an_answer_that_lasts_is_asked_for_once_for_all_and_counts_as_no_r
             assert len(looked_up) == passed + 1
         wider = replace(principal, scopes=frozenset(Scope))
         assert not await site.authenticator.still(wider, headers, "198.51.100.7"), "it has fewer scopes by now"
+
+
+def counted(site: Closed) -> list[str]:
+    """The keys that are looked up from now on."""
+    find, looked_up = site.keys.find, list[str]()
+
+    async def counting(key_id: str) -> ApiKey | None:
+        looked_up.append(key_id)
+        return await find(key_id)
+
+    site.keys.find = counting  # type: ignore[method-assign]
+    return looked_up
+
+
+async def test_all_who_show_a_key_at_one_moment_wait_for_one_look(site: Closed) -> None:
+    key = await site.key(Scope.READ, requests_per_second=0)
+    looked_up = counted(site)
+    for looks in (1, 2):
+        assert set(await asyncio.gather(*(site.status(key) for _ in range(20)))) == {200}
+        assert len(looked_up) == looks
+        site.watch.passed += REVOKED_WITHIN_SECONDS
+
+
+async def test_who_goes_away_does_not_take_the_look_from_the_others(site: Closed) -> None:
+    key = await site.key(Scope.READ)
+    headers = [(b"authorization", f"Bearer {key}".encode())]
+    first, other = (asyncio.create_task(site.authenticator.principal(headers, "198.51.100.7")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert isinstance(await other, Principal)
+
+
+async def test_a_key_in_use_is_looked_up_beside_the_requests(site: Closed) -> None:
+    key = await site.key(Scope.READ)
+    digest = hashlib.sha256(f"Bearer {key}".encode()).digest()
+    assert await site.status(key) == 200
+    site.watch.passed += 1
+    assert await site.status(key) == 200
+    looked_up = counted(site)
+    for _ in range(10):
+        site.watch.passed += REVOKED_WITHIN_SECONDS - 1
+        await site.authenticator.refresh(site.keys)
+        assert site.authenticator.at_once(digest) is not None, "no request has to wait"
+    assert len(looked_up) == 10
+    key_id, _ = read_key(key) or ("", "")
+    await site.keys.revoke(key_id, by=SOMEBODY, reason="left", now=site.watch.now())
+    await site.authenticator.refresh(site.keys)
+    assert site.authenticator.at_once(digest) is not None, "looked up a moment ago"
+    site.watch.passed += 2
+    await site.authenticator.refresh(site.keys)
+    assert site.authenticator.at_once(digest) is None
+    assert await site.status(key) == 401
+
+
+async def test_a_key_that_nobody_uses_is_not_looked_up(site: Closed) -> None:
+    key = await site.key(Scope.READ)
+    assert await site.status(key) == 200
+    assert await site.status(key) == 200
+    looked_up = counted(site)
+    site.watch.passed += 61
+    await site.authenticator.refresh(site.keys)
+    assert not looked_up
+
+
+async def test_what_cannot_be_looked_up_beside_the_requests_is_left_to_them(database_url: str) -> None:
+    async with cable_to(database_url) as (cable, engine), closed(engine) as site:
+        key = await site.key(Scope.READ)
+        assert await site.status(key, "/openapi.json") == 200
+        assert await site.status(key, "/openapi.json") == 200
+        await cable.cut()
+        site.watch.passed += 3
+        await site.authenticator.refresh(site.keys)
+        assert await site.status(key, "/openapi.json") == 200
+        await cable.plug()
 
 
 async def test_while_the_database_is_away_a_known_key_goes_on_and_an_unknown_one_waits(database_url: str) -> None:

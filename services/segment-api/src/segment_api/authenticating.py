@@ -1,9 +1,10 @@
 """Who asks: a key or a token becomes a principal, or a refusal with what to do about it.
 
 Laws: nobody is anybody without proof; what was proved is remembered for a few seconds, by a digest of what was shown,
-so that a revoked key is refused within `REVOKED_WITHIN_SECONDS`; while the database is away, a key that was good goes
-on being so for a quarter of an hour, for nobody can revoke one either; guesses are counted by address, and memory is
-bounded whatever is shown. Who is answered for long is asked again while the answer lasts, and that is no request.
+so that a revoked key is refused within `REVOKED_WITHIN_SECONDS`; keys in use are looked up beside the requests, so that
+none waits for it, and all who do wait for one key wait for one look; while the database is away, a key that was good
+goes on being so for a quarter of an hour, for nobody can revoke one either; guesses are counted by address, and memory
+is bounded whatever is shown. Who is answered for long is asked again while the answer lasts, and that is no request.
 """
 
 import asyncio
@@ -16,7 +17,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
-from weakref import WeakValueDictionary
 
 from segment_api.rates import Buckets
 from segment_api.tokens import TokenInvalid, TokenReader
@@ -34,6 +34,12 @@ from segmentation.errors import StoreUnavailable
 
 REVOKED_WITHIN_SECONDS: Final = 5.0
 """What was proved is looked up again after so long at the latest."""
+
+_REFRESH_SECONDS = 2.0
+"""From then on a key in use is looked up beside the requests."""
+
+_IN_USE_SECONDS = 60.0
+_MOST_REFRESHED = 200
 
 _LOOK_AGAIN_SECONDS = 4.0
 """From then on one request looks it up, while the others go on with what is known."""
@@ -77,7 +83,9 @@ class _Remembered:
     at: float
     until: float
     """When the key or token itself ends."""
-    noted_at: float = 0.0
+    key_digest: bytes | None = None
+    """Of the secret, as stored; None of a token."""
+    noted_at: float = -math.inf
     """When its use was last noted."""
     looking: bool = False
     away_until: float = 0.0
@@ -105,7 +113,7 @@ class Authenticator:
         self._requests = Buckets(monotonic)
         self._failures = Buckets(monotonic)
         self._uses: dict[str, datetime] = {}
-        self._asked_again: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._proving: dict[bytes, asyncio.Task[Principal | Refusal]] = {}
         self.open = keys is None and tokens is None
 
     async def principal(self, headers: Iterable[tuple[bytes, bytes]], client: str) -> Principal | Refusal:
@@ -120,7 +128,7 @@ class Authenticator:
         if len(shown) != 1:
             return _not_shown("Authorization was sent more than once; send it once." if shown else _NOTHING_SHOWN)
         digest = hashlib.sha256(shown[0]).digest()
-        found = self._recall(digest) or await self._prove(shown[0], digest, client)
+        found = self._recall(digest) or await self._prove_once(shown[0], digest, client)
         return self._within_limits(found) if isinstance(found, Principal) else found
 
     async def still(self, principal: Principal, headers: Iterable[tuple[bytes, bytes]], client: str) -> bool:
@@ -133,11 +141,7 @@ class Authenticator:
             return True
         (shown,) = (value for name, value in headers if name == b"authorization")
         digest = hashlib.sha256(shown).digest()
-        found: Principal | Refusal | None = self._recall(digest)
-        if found is None:
-            # All answers to one key run out together: one of them looks it up.
-            async with self._asked_again.setdefault(digest, asyncio.Lock()):
-                found = self._recall(digest) or await self._prove(shown, digest, client)
+        found = self._recall(digest) or await self._prove_once(shown, digest, client)
         return isinstance(found, Principal) and found.scopes >= principal.scopes
 
     def at_once(self, digest: bytes | None) -> Principal | None:
@@ -170,17 +174,28 @@ class Authenticator:
             return known.principal
         return None
 
+    async def _prove_once(self, shown: bytes, digest: bytes, client: str) -> Principal | Refusal:
+        """All who show the same at one moment wait for one proof."""
+        proof = self._proving.get(digest)
+        if proof is None:
+            proof = asyncio.get_running_loop().create_task(self._prove(shown, digest, client))
+            self._proving[digest] = proof
+            proof.add_done_callback(lambda _: self._proving.pop(digest))
+        return await asyncio.shield(proof)  # who goes away does not take it from the others
+
     async def _prove(self, shown: bytes, digest: bytes, client: str) -> Principal | Refusal:
         known = self._remembered.get(digest)
         address = _bucket_of(client)
         if known is None and (seconds := self._guesses(address, take=False)):
             return _too_many(f"Too many wrong keys or tokens came from {client}.", seconds)
+        key_digest = None
         scheme, _, credential = shown.decode("latin-1").partition(" ")
         parts = read_key(credential.strip())
         if scheme.lower() != "bearer":
             answer: tuple[Principal, float] | str = "the scheme Bearer is expected"
         elif parts is not None and self._keys is not None:
             answer = await self._by_key(self._keys, *parts, known)
+            key_digest = digest_of(parts[1])
         elif self._tokens is not None and parts is None:
             answer = self._by_token(self._tokens, credential.strip())
         else:
@@ -192,7 +207,7 @@ class Authenticator:
         principal, until = answer
         if known is not None and self._monotonic() < known.away_until:
             return principal
-        self._remember(digest, _Remembered(principal, self._monotonic(), until))
+        self._remember(digest, _Remembered(principal, self._monotonic(), until, key_digest))
         return principal
 
     async def _by_key(
@@ -224,8 +239,11 @@ class Authenticator:
         if ended is not None:
             return f"the key {key.prefix} is {ended}"
         self._uses[key.id] = now_is
-        lasts = math.inf if key.expires_at is None else (key.expires_at - now_is).total_seconds()
-        return _principal(key), self._monotonic() + lasts
+        return _principal(key), self._until(key, now_is)
+
+    def _until(self, key: ApiKey, now: datetime) -> float:
+        lasts = math.inf if key.expires_at is None else (key.expires_at - now).total_seconds()
+        return self._monotonic() + lasts
 
     def _by_token(self, tokens: TokenReader, token: str) -> tuple[Principal, float] | str:
         now = self._now()
@@ -257,6 +275,33 @@ class Authenticator:
             return 0.0
         ask = self._failures.take if take else self._failures.wait
         return ask(address, rate=burst / 60, burst=burst)
+
+    async def refresh(self, keys: Keys) -> None:
+        """Looks up again the keys used within the last minute, before what is known of them is too old to count.
+
+        What cannot be looked up now is left as it is: requests find that out by themselves.
+        """
+        now = self._monotonic()
+        in_use = [
+            (digest, known)
+            for digest, known in self._remembered.items()
+            if known.key_digest is not None
+            and now - known.noted_at < _IN_USE_SECONDS
+            and now - known.at >= _REFRESH_SECONDS
+        ]
+        for digest, known in in_use[-_MOST_REFRESHED:]:
+            asked_at = self._monotonic()
+            try:
+                key = await keys.find(known.principal.id)
+            except StoreUnavailable:
+                return
+            if self._remembered.get(digest) is not known:
+                continue  # proved or refused meanwhile
+            now_is = self._now()
+            if key is None or key.digest != known.key_digest or key.ended(now_is) is not None:
+                del self._remembered[digest]
+                continue
+            known.principal, known.at, known.until = _principal(key), asked_at, self._until(key, now_is)
 
     async def note_uses(self, keys: Keys) -> None:
         """Keeps when keys were last used; what cannot be kept now is kept with the next call."""

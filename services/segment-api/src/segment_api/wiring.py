@@ -9,6 +9,7 @@ import socket
 import ssl
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ from segmentation.storage.webhooks import PostgresWebhooks
 _USES_EVERY_SECONDS = 60.0
 """Last uses of keys are written so often, and not with each request."""
 
+_REFRESH_EVERY_SECONDS = 1.0
 
 _FIGURES = "PROMETHEUS_MULTIPROC_DIR"
 _MEBIBYTE = 1024 * 1024
@@ -137,7 +139,8 @@ async def serve(settings: ApiSettings, listener: socket.socket) -> None:
             signal.signal(number, lambda *_: None)
         ended_with(lambda: setattr(server, "should_exit", True))
         beside = [
-            asyncio.create_task(_note_uses(authenticator, keys)),
+            asyncio.create_task(_every(_USES_EVERY_SECONDS, authenticator.note_uses, keys)),
+            asyncio.create_task(_every(_REFRESH_EVERY_SECONDS, authenticator.refresh, keys)),
             asyncio.create_task(app.state.lookups.follow(PostgresWatch(feed))),
         ]
         try:
@@ -165,10 +168,10 @@ def _collect_less() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def _note_uses(authenticator: Authenticator, keys: Keys) -> None:
+async def _every(seconds: float, do: Callable[[Keys], Awaitable[None]], keys: Keys) -> None:
     while True:
-        await asyncio.sleep(_USES_EVERY_SECONDS)
-        await authenticator.note_uses(keys)
+        await asyncio.sleep(seconds)
+        await do(keys)
 
 
 def _token_reader(settings: ApiSettings) -> TokenReader | None:
