@@ -35,6 +35,8 @@ _WARM_SECONDS: Final = 8.0
 _PROBED: Final = 200
 """No more than are probed in all, so that none is asked about twice at a time."""
 _ASK_SECONDS: Final = 0.004
+_CHUNK_SECONDS: Final = 0.01
+_LOAD_LINGER_MILLISECONDS: Final = 20
 _GIVE_UP_SECONDS: Final = 60.0
 _DAY: Final = START.date().isoformat()
 
@@ -207,8 +209,8 @@ class _Commits:
 
 
 async def _run(plan: Plan, lines: list[bytes]) -> dict[str, dict[int, float]]:
-    producer = Producer({"bootstrap.servers": plan.kafka, "linger.ms": 1, "partitioner": "murmur2_random"})
-    threading.Thread(target=_keep_polling, args=(producer,), daemon=True).start()
+    # What is measured goes at once; the load as producers of much send it, which leaves the broker more of the cores.
+    producer, loader = (_producer(plan, linger_milliseconds=each) for each in (0, _LOAD_LINGER_MILLISECONDS))
     connection = await asyncpg.connect(plan.database_url)
     await connection.execute("CREATE TABLE bench_floor (n int)")
     trips, commits = _RoundTrips(plan, producer), _Commits(connection)
@@ -235,7 +237,7 @@ async def _run(plan: Plan, lines: list[bytes]) -> dict[str, dict[int, float]]:
         found["commit"].append(await commits.measure())
 
     begin = time.perf_counter()
-    loading = asyncio.create_task(_load(plan, producer, lines, begin))
+    loading = asyncio.create_task(_load(plan, loader, lines, begin))
     await asyncio.sleep(_WARM_SECONDS)
     async with asyncio.TaskGroup() as group:
         for number in range(int(plan.seconds * _PROBES_A_SECOND)):
@@ -248,13 +250,23 @@ async def _run(plan: Plan, lines: list[bytes]) -> dict[str, dict[int, float]]:
     return {name: _quantiles(some) for name, some in (found | idle).items()}
 
 
+def _producer(plan: Plan, *, linger_milliseconds: int) -> Producer:
+    producer = Producer(
+        {"bootstrap.servers": plan.kafka, "linger.ms": linger_milliseconds, "partitioner": "murmur2_random"}
+    )
+    threading.Thread(target=_keep_polling, args=(producer,), daemon=True).start()
+    return producer
+
+
 async def _load(plan: Plan, producer: Producer, lines: list[bytes], begin: float) -> None:
-    for number, line in enumerate(lines):
-        wait = begin + number / plan.rate - time.perf_counter()
-        if wait > 0.001:  # noqa: PLR2004 - what the loop's timer knows
-            await asyncio.sleep(wait)
-        key = line.partition(b'"customer_id":')[2].lstrip()[1:].partition(b'"')[0]
-        producer.produce(plan.topic, line, key=key)
+    sent = 0
+    while sent < len(lines):
+        await asyncio.sleep(_CHUNK_SECONDS)
+        due = int((time.perf_counter() - begin) * plan.rate)
+        for line in lines[sent:due]:
+            key = line.partition(b'"customer_id":')[2].lstrip()[1:].partition(b'"')[0]
+            producer.produce(plan.topic, line, key=key)
+        sent = max(sent, due)
 
 
 def _keep_polling(producer: Producer) -> None:

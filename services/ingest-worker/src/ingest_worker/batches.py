@@ -14,7 +14,7 @@ from segmentation.events import decode
 from segmentation.ledger import Batch, Claim, PartitionProgress
 from segmentation.outcomes import Delivery, Partition, Reading
 
-_WORTH_TWO_LANES = 500
+_WORTH_TWO_LANES = 2_000
 """Messages: two commits cost more than the work of fewer."""
 
 

@@ -1,8 +1,9 @@
 """The Kafka loop: poll, decode, record, acknowledge.
 
 Laws: the ledger, not the broker, knows how far each partition was read; every assignment claims its
-partitions there and seeks; nothing is polled past a batch that was not recorded. While the database is
-away nothing is polled at all, and every partition is claimed anew before it is. Whatever else goes
+partitions there and seeks; while a batch is recorded the next one is read, and dropped unless every
+offset before it was recorded under the same claims. While the database is away nothing is polled at
+all, and every partition is claimed anew before it is. Whatever else goes
 wrong ends the session, and the next one begins like a fresh start: one path for a crash, a
 rebalance, a broker or a database that was away, a client that fell silent. A partition that stands
 halted is claimed and not read; the others go on.
@@ -29,6 +30,7 @@ from ingest_worker import telemetry
 from ingest_worker.batches import assemble, cut, lanes
 from ingest_worker.condition import Awaited, Condition, Obstacle, Part, awaited_after
 from ingest_worker.lenient import read_leniently
+from ingest_worker.reading import BatchReader
 from ingest_worker.settings import WorkerSettings
 from ingest_worker.telemetry import Metrics
 from ingest_worker.waiting import Backoff, pause
@@ -37,7 +39,6 @@ from segmentation.errors import PartitionLost, RejectBudgetExceeded, StoreUnavai
 from segmentation.ledger import Batch, Claim, Halt, Ledger, Receipt
 from segmentation.outcomes import Partition
 
-_POLL_MILLISECONDS = 200
 _NOTE_ENDS_SECONDS = 0.5
 _WATCH_SECONDS = 5.0
 _ANSWER_SECONDS = 10.0
@@ -48,9 +49,10 @@ _CLAIM_SECONDS = 0.05
 _ASK_HALTS_SECONDS = 2.0
 _PAGE_SECONDS = 60.0
 _METADATA_MILLISECONDS = 10_000  # a topic or partition that is new is consumed this soon
+_FETCH_WAIT_MILLISECONDS = (
+    20  # one fetch at a time is asked of a broker, and one of idle partitions holds up the others
+)
 _FETCH_BYTES = 8 * 1024 * 1024
-_TURN_BYTES = 32 * 1024 * 1024  # a whole batch of usual messages takes a tenth of it
-_PIECE_MESSAGES = 200  # of the largest that are accepted, 50 MiB
 
 
 class PositionOutOfRange(Obstacle):
@@ -110,7 +112,6 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         watchdog: Watchdog,
     ) -> None:
         self._topics = settings.topics
-        self._batch_messages = settings.batch_messages
         self._ledger = ledger
         self._owner = owner
         self._now = now
@@ -138,10 +139,12 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             isolation_level="read_committed",
             max_poll_records=settings.batch_messages,
             metadata_max_age_ms=_METADATA_MILLISECONDS,
+            fetch_max_wait_ms=_FETCH_WAIT_MILLISECONDS,
             fetch_max_bytes=_FETCH_BYTES,
             max_partition_fetch_bytes=_FETCH_BYTES // 4,
             **settings.security,
         )
+        self._reader = BatchReader(self._consumer, batch_messages=settings.batch_messages)
 
     @property
     def halts(self) -> Mapping[Partition, Halt]:
@@ -182,6 +185,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             self._condition.holds({})
             self._condition.works(Part.WATCHDOG)
             self._condition.works(Part.BUDGET)
+            await self._reader.drop_ahead()
             await self._consumer.stop()
 
     async def _poll(self) -> None:
@@ -196,21 +200,24 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         """Once round: claim what is new, poll, record, acknowledge."""
         if self._claiming.is_set():
             self._claiming.clear()
+            await self._reader.drop_ahead()
             await self._claim()
         try:
-            records, had_room = await self._read()
+            read = await self._reader.read()
         except NoOffsetForPartitionError:
             # Assigned this moment, and not claimed yet: nothing is known at the broker, the ledger will say.
             await pause(_CLAIM_SECONDS, unless=self._claiming)
             return
-        self._watchdog.polled(self._claims, records, had_room=had_room, at=_monotonic())
+        self._watchdog.polled(self._claims, read.records, had_room=read.had_room, at=read.at)
         async with self._recording:
             positions, ends = await self._positions(), self._end_offsets()
-            # Side by side: one lane is in Python while PostgreSQL works for the other.
-            ended = await asyncio.gather(
-                *(self._record(records, claims, positions, ends) for claims in lanes(records, self._claims)),
-                return_exceptions=True,  # none is left running when another fails
-            )
+            with self._reader.reading_ahead() if read.records else contextlib.nullcontext():
+                # Side by side: one lane is in Python while PostgreSQL works for the other.
+                lane_claims = lanes(read.records, self._claims)
+                ended = await asyncio.gather(
+                    *(self._record(read.records, claims, positions, ends) for claims in lane_claims),
+                    return_exceptions=True,  # none is left running when another fails
+                )
         next_offsets: dict[Partition, int] = {}
         for recorded in ended:
             if isinstance(recorded, BaseException):
@@ -221,37 +228,13 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             self._held_since = None
             self._condition.works(Part.CONSUMER)
 
-    async def _read(self) -> tuple[Mapping[Partition, Sequence[Any]], bool]:
-        """What the client has by now, a batch at most, and whether there was room for more.
-
-        In pieces, because how much was fetched does not tell how much that unpacks to.
-        """
-        records: dict[Partition, list[Any]] = {}
-        messages = size = 0
-        while messages < self._batch_messages and size < _TURN_BYTES:
-            try:
-                polled = await self._consumer.getmany(
-                    timeout_ms=0 if records else _POLL_MILLISECONDS,
-                    max_records=min(_PIECE_MESSAGES, self._batch_messages - messages),
-                )
-            except NoOffsetForPartitionError:
-                if not records:
-                    raise
-                break  # the next poll meets it again, and these are recorded first
-            if not polled:
-                return records, True
-            for topic_partition, piece in polled.items():
-                records.setdefault(Partition(*topic_partition), []).extend(piece)
-                messages += len(piece)
-                size += sum(len(record.value or b"") for record in piece)
-        return records, False
-
     async def _hold(self, error: StoreUnavailable) -> None:
         """Stays in the group and polls nothing while the database is away for a moment.
 
         Nothing piles up: of each partition the client holds one fetch at most until that is polled. Whether the batch
         was recorded is not known, so the partitions are claimed anew, and sought, before anything is read.
         """
+        await self._reader.drop_ahead()
         self._claims.clear()
         self._claiming.set()
         self._condition.holds({})

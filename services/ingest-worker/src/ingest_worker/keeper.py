@@ -19,7 +19,10 @@ from segmentation.ledger import Ledger, Place, Retention
 
 _SWEEP_CUSTOMERS = 500
 _PAUSE_SECONDS = 0.2
-_PAUSE_AT_WORK_SECONDS = 0.05  # after a settling another is soon wanted; with nothing applied, none is
+_REST_SHARE = 2.0
+"""After a settling another is soon wanted; before that, batches have so many times as long as it took to themselves."""
+
+_LEAST_REST_SECONDS, _MOST_REST_SECONDS = 0.05, 0.2
 _ELECTION_SECONDS = 1.0
 _DROP_EVENTS = 1_000
 _DROP_AGAIN_SECONDS = 600.0
@@ -73,6 +76,8 @@ class Keeper:
             await pause(self._backoff.next(), unless=self._stop)
 
     async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         swept = await self._ledger.sweep(now=self._now(), limit=_SWEEP_CUSTOMERS)
         self._metrics.swept.inc(swept)
         # Between two batches as well: it waits by itself for those whose tier depends on it, and for no others.
@@ -83,7 +88,8 @@ class Keeper:
         if swept == _SWEEP_CUSTOMERS:
             return
         await self._drop_expired()
-        await pause(_PAUSE_AT_WORK_SECONDS if settled else _PAUSE_SECONDS, unless=self._stop)
+        rest = min(max(_LEAST_REST_SECONDS, _REST_SHARE * (loop.time() - began)), _MOST_REST_SECONDS)
+        await pause(rest if settled else _PAUSE_SECONDS, unless=self._stop)
 
     async def _drop_expired(self) -> None:
         """One small step, once nothing is due; further ones follow between other work."""
