@@ -19,7 +19,7 @@ from tests.support.api import PROBLEM_TYPE, cable_to, running
 
 from segment_api import scopes
 from segment_api.app import UndeclaredRoutes, create_app, operations
-from segment_api.authenticating import REVOKED_WITHIN_SECONDS, Limits
+from segment_api.authenticating import REVOKED_WITHIN_SECONDS, Limits, Refusal
 from segment_api.scopes import NEEDED, Open
 from segmentation.access import ApiKey, Principal, Scope, read_key, with_included
 from segmentation.storage.engine import create_engine, transaction
@@ -267,6 +267,72 @@ async def test_who_goes_away_does_not_take_the_look_from_the_others(site: Closed
     assert isinstance(await other, Principal)
 
 
+async def test_a_look_that_began_before_a_revocation_is_not_remembered_for_longer(site: Closed) -> None:
+    """Slow, and overtaken by one that has found out."""
+    key = await site.key(Scope.READ)
+    digest = hashlib.sha256(f"Bearer {key}".encode()).digest()
+    assert await site.status(key) == 200
+    assert await site.status(key) == 200
+    site.watch.passed += REVOKED_WITHIN_SECONDS - 1
+    found, go_on, find = asyncio.Event(), asyncio.Event(), site.keys.find
+
+    async def slow(key_id: str) -> ApiKey | None:
+        before = await find(key_id)
+        found.set()
+        await go_on.wait()
+        return before
+
+    site.keys.find = slow  # type: ignore[method-assign]
+    waiting = asyncio.create_task(site.status(key))
+    await found.wait()
+    site.keys.find = find  # type: ignore[method-assign]
+    key_id, _ = read_key(key) or ("", "")
+    await site.keys.revoke(key_id, by=SOMEBODY, reason="left", now=site.watch.now())
+    await site.authenticator.refresh(site.keys)
+    go_on.set()
+    assert await waiting == 200, "asked before"
+    assert site.authenticator.at_once(digest) is None
+    assert await site.status(key) == 401
+
+
+async def test_nobody_relies_on_a_look_that_began_long_before(site: Closed) -> None:
+    key = await site.key(Scope.READ)
+    found, go_on, find = asyncio.Event(), asyncio.Event(), site.keys.find
+
+    async def slow(key_id: str) -> ApiKey | None:
+        before = await find(key_id)
+        found.set()
+        await go_on.wait()
+        return before
+
+    site.keys.find = slow  # type: ignore[method-assign]
+    waiting = asyncio.create_task(site.status(key))
+    await found.wait()
+    site.keys.find = find  # type: ignore[method-assign]
+    key_id, _ = read_key(key) or ("", "")
+    await site.keys.revoke(key_id, by=SOMEBODY, reason="left", now=site.watch.now())
+    site.watch.passed += 2
+    assert await site.status(key) == 401
+    go_on.set()
+    assert await waiting == 200, "asked before"
+    site.watch.passed += REVOKED_WITHIN_SECONDS - 2
+    assert await site.status(key) == 401
+
+
+async def test_whoever_guesses_too_often_is_refused_alone(engine: AsyncEngine) -> None:
+    async with closed(engine, limits=Limits(failures_per_minute=1)) as site:
+        wrong = [(b"authorization", b"Bearer nothing")]
+        for _ in range(2):
+            assert isinstance(await site.authenticator.principal(wrong, "198.51.100.7"), Refusal)
+        right = [(b"authorization", f"Bearer {await site.key(Scope.READ)}".encode())]
+        guesser, other = await asyncio.gather(
+            site.authenticator.principal(right, "198.51.100.7"), site.authenticator.principal(right, "198.51.100.8")
+        )
+        assert isinstance(guesser, Refusal)
+        assert guesser.status == 429
+        assert isinstance(other, Principal)
+
+
 async def test_a_key_in_use_is_looked_up_beside_the_requests(site: Closed) -> None:
     key = await site.key(Scope.READ)
     digest = hashlib.sha256(f"Bearer {key}".encode()).digest()
@@ -483,4 +549,4 @@ async def test_the_log_names_the_route_and_who_asks_but_no_customer_and_no_secre
     assert (unknown["route"], unknown["status"], unknown["by"]) == ("other", 401, None)
     written = str(site.said)
     assert "C-SECRET" not in written
-    assert key.rpartition("_")[2] not in written
+    assert (read_key(key) or ("", ""))[1] not in written

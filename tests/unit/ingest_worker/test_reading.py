@@ -32,6 +32,12 @@ class Client:
     come: deque[Record | Exception] = field(default_factory=deque)
     something: asyncio.Event = field(default_factory=asyncio.Event)
     polls: int = 0
+    under_way: int = 0
+    """Of the polls; one that is cancelled stays so for ever, as in the client."""
+    assigned: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.assigned.set()
 
     def brings(self, *some: Record | Exception) -> None:
         self.come.extend(some)
@@ -39,13 +45,20 @@ class Client:
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> Mapping[TopicPartition, list[Record]]:
         self.polls += 1
+        self.under_way += 1
+        await self.assigned.wait()
+        piece = await self._fetched(timeout_ms, max_records)
+        self.under_way -= 1
+        return {ORDERS: piece} if piece else {}
+
+    async def _fetched(self, timeout_ms: int, max_records: int) -> list[Record]:
         if not self.come and timeout_ms:
             self.something.clear()
             try:
                 async with asyncio.timeout(timeout_ms / 1_000):
                     await self.something.wait()
             except TimeoutError:
-                return {}
+                return []
         piece: list[Record] = []
         while self.come and len(piece) < max_records:
             first = self.come[0]
@@ -56,7 +69,7 @@ class Client:
                 raise first
             piece.append(first)
             self.come.popleft()
-        return {ORDERS: piece} if piece else {}
+        return piece
 
 
 def reader_of(client: Client, *, batch_messages: int = 1_000) -> BatchReader:
@@ -145,6 +158,19 @@ async def test_it_is_dropped_while_it_waits() -> None:
     polls = client.polls
     await asyncio.sleep(0.3)
     assert client.polls == polls
+    assert client.under_way == 0, "none was cancelled: the client would never leave the group again"
+
+
+async def test_a_poll_that_waits_for_an_assignment_holds_nobody_up_for_long() -> None:
+    client = Client()
+    reader = reader_of(client)
+    client.assigned.clear()
+    with reader.reading_ahead():
+        await asyncio.sleep(0)
+    await reader.drop_ahead()
+    client.assigned.set()
+    client.brings(*records(0, 1))
+    assert offsets(await reader.read()) == [0]
 
 
 @pytest.mark.parametrize("error", [CorruptRecordException("bad"), NoOffsetForPartitionError("orders")])

@@ -185,8 +185,10 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             self._condition.holds({})
             self._condition.works(Part.WATCHDOG)
             self._condition.works(Part.BUDGET)
-            await self._reader.drop_ahead()
-            await self._consumer.stop()
+            try:
+                await self._reader.drop_ahead()
+            finally:
+                await self._consumer.stop()
 
     async def _poll(self) -> None:
         while not self._stop.is_set():
@@ -208,8 +210,12 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             # Assigned this moment, and not claimed yet: nothing is known at the broker, the ledger will say.
             await pause(_CLAIM_SECONDS, unless=self._claiming)
             return
+        if self._claiming.is_set():
+            return  # assigned anew meanwhile: what was read may begin anywhere, and is read again from where it counts
         self._watchdog.polled(self._claims, read.records, had_room=read.had_room, at=read.at)
         async with self._recording:
+            if self._claiming.is_set():
+                return
             positions, ends = await self._positions(), self._end_offsets()
             with self._reader.reading_ahead() if read.records else contextlib.nullcontext():
                 # Side by side: one lane is in Python while PostgreSQL works for the other.

@@ -19,6 +19,7 @@ from segmentation.outcomes import Partition
 
 _POLL_MILLISECONDS = 200
 _POLL_AHEAD_SECONDS = 0.03  # more often is more work for both sides, and brings nothing sooner
+_END_SECONDS = 1.0
 _MOST_BYTES = 32 * 1024 * 1024  # a whole batch of usual messages takes a tenth of it
 _PIECE_MESSAGES = 200  # of the largest that are accepted, 50 MiB
 
@@ -66,11 +67,18 @@ class BatchReader:
     async def drop_ahead(self) -> None:
         """Forgets what was read ahead."""
         ahead, self._ahead = self._ahead, None
-        if ahead is not None:
+        if ahead is None:
+            return
+        # It is let end by itself: a poll that is cancelled counts as one under way for ever, and the client would not
+        # leave the group any more, however long nobody polls. Only a poll that waits for an assignment takes longer.
+        self._recorded.set()
+        try:
+            await asyncio.wait([ahead], timeout=_END_SECONDS)
+        finally:
             ahead.cancel()
-            await asyncio.wait([ahead])
-            if not ahead.cancelled():
-                ahead.exception()  # what it has met the next poll meets, or the claim has mended
+        await asyncio.wait([ahead])
+        if not ahead.cancelled():
+            ahead.exception()  # what it has met the next poll meets, or the claim has mended
 
     async def _poll(self) -> Read:
         """In pieces, because how much was fetched does not tell how much that unpacks to.

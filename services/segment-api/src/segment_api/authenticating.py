@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from segment_api.rates import Buckets
@@ -48,6 +49,8 @@ _AWAY_SECONDS = 900.0
 """For so long a key goes on while the database is away."""
 
 _TRY_AGAIN_SECONDS = 1.0
+_JOIN_SECONDS = 1.0
+"""Who comes later does not rely on what was asked before."""
 _NOTE_USE_SECONDS = 1.0
 _MOST_REMEMBERED = 10_000
 _BURST_SECONDS = 2.0
@@ -113,7 +116,8 @@ class Authenticator:
         self._requests = Buckets(monotonic)
         self._failures = Buckets(monotonic)
         self._uses: dict[str, datetime] = {}
-        self._proving: dict[bytes, asyncio.Task[Principal | Refusal]] = {}
+        self._proving: dict[bytes, tuple[asyncio.Task[Principal | Refusal], float]] = {}
+        """What is looked up at this moment, and since when."""
         self.open = keys is None and tokens is None
 
     async def principal(self, headers: Iterable[tuple[bytes, bytes]], client: str) -> Principal | Refusal:
@@ -175,19 +179,27 @@ class Authenticator:
         return None
 
     async def _prove_once(self, shown: bytes, digest: bytes, client: str) -> Principal | Refusal:
-        """All who show the same at one moment wait for one proof."""
-        proof = self._proving.get(digest)
-        if proof is None:
-            proof = asyncio.get_running_loop().create_task(self._prove(shown, digest, client))
-            self._proving[digest] = proof
-            proof.add_done_callback(lambda _: self._proving.pop(digest))
-        return await asyncio.shield(proof)  # who goes away does not take it from the others
-
-    async def _prove(self, shown: bytes, digest: bytes, client: str) -> Principal | Refusal:
-        known = self._remembered.get(digest)
+        """All who show the same at one moment wait for one proof; each of them for their own guesses."""
         address = _bucket_of(client)
-        if known is None and (seconds := self._guesses(address, take=False)):
+        if digest not in self._remembered and (seconds := self._guesses(address, take=False)):
             return _too_many(f"Too many wrong keys or tokens came from {client}.", seconds)
+        now = self._monotonic()
+        proof, begun = self._proving.get(digest, (None, now))
+        if proof is None or now - begun > _JOIN_SECONDS:
+            proof = asyncio.get_running_loop().create_task(self._prove(shown, digest))
+            self._proving[digest] = proof, now
+            proof.add_done_callback(partial(self._proved, digest))
+        found = await asyncio.shield(proof)  # who goes away does not take it from the others
+        if isinstance(found, Refusal):
+            self._guesses(address, take=True)
+        return found
+
+    def _proved(self, digest: bytes, proof: asyncio.Task[Principal | Refusal]) -> None:
+        if self._proving.get(digest, (None, 0.0))[0] is proof:
+            del self._proving[digest]
+
+    async def _prove(self, shown: bytes, digest: bytes) -> Principal | Refusal:
+        known, asked_at = self._remembered.get(digest), self._monotonic()
         key_digest = None
         scheme, _, credential = shown.decode("latin-1").partition(" ")
         parts = read_key(credential.strip())
@@ -202,12 +214,12 @@ class Authenticator:
             answer = "it is none that this service takes"
         if isinstance(answer, str):
             self._remembered.pop(digest, None)
-            self._guesses(address, take=True)
             return _invalid(answer)
         principal, until = answer
         if known is not None and self._monotonic() < known.away_until:
             return principal
-        self._remember(digest, _Remembered(principal, self._monotonic(), until, key_digest))
+        if self._remembered.get(digest) is known:  # else it was found out meanwhile that it is over
+            self._remember(digest, _Remembered(principal, asked_at, until, key_digest))
         return principal
 
     async def _by_key(
@@ -282,15 +294,16 @@ class Authenticator:
         What cannot be looked up now is left as it is: requests find that out by themselves.
         """
         now = self._monotonic()
+        # The one that was looked up longest ago comes first.
         in_use = [
             (digest, known)
             for digest, known in self._remembered.items()
-            if known.key_digest is not None
-            and now - known.noted_at < _IN_USE_SECONDS
-            and now - known.at >= _REFRESH_SECONDS
+            if known.key_digest is not None and now - known.noted_at < _IN_USE_SECONDS
         ]
-        for digest, known in in_use[-_MOST_REFRESHED:]:
+        for digest, known in in_use[:_MOST_REFRESHED]:
             asked_at = self._monotonic()
+            if self._remembered.get(digest) is not known or asked_at - known.at < _REFRESH_SECONDS:
+                continue
             try:
                 key = await keys.find(known.principal.id)
             except StoreUnavailable:
@@ -302,6 +315,7 @@ class Authenticator:
                 del self._remembered[digest]
                 continue
             known.principal, known.at, known.until = _principal(key), asked_at, self._until(key, now_is)
+            self._remembered.move_to_end(digest)
 
     async def note_uses(self, keys: Keys) -> None:
         """Keeps when keys were last used; what cannot be kept now is kept with the next call."""

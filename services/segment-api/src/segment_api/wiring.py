@@ -171,7 +171,10 @@ def _collect_less() -> None:
 async def _every(seconds: float, do: Callable[[Keys], Awaitable[None]], keys: Keys) -> None:
     while True:
         await asyncio.sleep(seconds)
-        await do(keys)
+        try:
+            await do(keys)
+        except Exception as error:  # noqa: BLE001 - requests find out by themselves what this would have found
+            telemetry.warn("keys.not_looked_up", error=type(error).__name__)
 
 
 def _token_reader(settings: ApiSettings) -> TokenReader | None:
