@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from segment_api import ingest_schemas, presenting, problems
+from segment_api import ingest_answers, ingest_schemas, problems
 from segment_api.context import InContext
 from segment_api.guarding import InActor
 from segment_api.problems import ProblemAnswer
@@ -30,7 +30,7 @@ _LONGEST = timedelta(days=366)
 )
 async def read_status(context: InContext) -> ingest_schemas.IngestAnswer:
     status = await context.reader.status(now=context.now())
-    return presenting.present_status(status, context.house.clock)
+    return ingest_answers.present_status(status, context.house.clock)
 
 
 @router.get(
@@ -48,7 +48,7 @@ async def read_totals(
 ) -> ingest_schemas.TotalsAnswer:
     if not timedelta(0) <= last - first <= _LONGEST:
         raise ProblemAnswer(422, f"query.to: {last} is before {first}, or more than {_LONGEST.days} days after it.")
-    return presenting.present_totals(first, last, await context.reader.totals(first, last))
+    return ingest_answers.present_totals(first, last, await context.reader.totals(first, last))
 
 
 @router.get(
@@ -60,7 +60,9 @@ async def read_totals(
 )
 async def read_full_snapshots(context: InContext) -> ingest_schemas.FullSnapshotsAnswer:
     found = await context.reader.full_snapshots(limit=_SNAPSHOTS_SHOWN)
-    return ingest_schemas.FullSnapshotsAnswer(full_snapshots=[presenting.present_full_snapshot(each) for each in found])
+    return ingest_schemas.FullSnapshotsAnswer(
+        full_snapshots=[ingest_answers.present_full_snapshot(each) for each in found]
+    )
 
 
 @router.get(
@@ -80,7 +82,7 @@ async def read_event(
         since = (await context.reader.status(now=context.now())).events_known_since
         dropped = f" Raw events of days before {since} were dropped; it may have been one of them." if since else ""
         raise ProblemAnswer(404, f"No event {event_id[:_SHOWN]!r} is known.{dropped}")
-    return presenting.present_event(fate)
+    return ingest_answers.present_event(fate)
 
 
 @router.get(
@@ -104,7 +106,7 @@ async def read_dead_letters(
         wanted = f"&reason={reason}" if reason else ""
         following = f"/dead-letters?limit={limit}&before={page[-1].id}{wanted}"
     return ingest_schemas.DeadLettersAnswer(
-        dead_letters=[presenting.present_dead_letter(letter) for letter in page], next=following
+        dead_letters=[ingest_answers.present_dead_letter(letter) for letter in page], next=following
     )
 
 
@@ -120,7 +122,7 @@ async def read_dead_letter(
     letter = await context.reader.dead_letter(_letter_id(letter_id))
     if letter is None:
         raise _no_letter(letter_id)
-    return presenting.present_dead_letter_detail(letter)
+    return ingest_answers.present_dead_letter_detail(letter)
 
 
 @router.post(
@@ -138,7 +140,7 @@ async def replay_dead_letter(
     replay = await context.quarantine.replay(_letter_id(letter_id), now=context.now(), by=actor)
     if replay is None:
         raise _no_letter(letter_id)
-    return presenting.present_replay(replay)
+    return ingest_answers.present_replay(replay)
 
 
 def _letter_id(text: str) -> int:

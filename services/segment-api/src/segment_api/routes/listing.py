@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from segment_api import listing_schemas, negotiating, paging, presenting, problems, rendering, schemas
+from segment_api import listing_schemas, negotiating, paging, problems, rendering, schemas, summaries
 from segment_api.context import InContext, InLanguage
 from segment_api.exporting import Export
 from segment_api.problems import InvalidField, ProblemAnswer
@@ -156,7 +156,7 @@ async def read_segments_summary(
     ] = 100,
 ) -> listing_schemas.SegmentsSummary:
     overview = await context.directory.segments(frozenset(by or ()), parts=parts, now=context.now())
-    return presenting.present_segments_summary(overview, language)
+    return summaries.present_segments_summary(overview, language)
 
 
 @router.get(
@@ -189,4 +189,4 @@ async def read_regions(
         place = paging.cursor_after(overview.regions[-1].region or "", "regions")
         following = paging.next_page("/regions", [("limit", str(limit))], place)
     response.headers.update(paging.link_header(following))
-    return presenting.present_regions(overview, context.decimals, following)
+    return summaries.present_regions(overview, context.decimals, following)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from segment_api import policy_schemas, presenting, problems
+from segment_api import policy_answers, policy_schemas, problems
 from segment_api.context import InContext
 from segment_api.guarding import InActor, author_or
 from segment_api.problems import ProblemAnswer
@@ -28,7 +28,7 @@ Version = Annotated[str, Path(description="Number of the version.", examples=["4
 async def read_policies(context: InContext) -> policy_schemas.PoliciesAnswer:
     versions = await context.policies.versions()
     activations = await context.policies.activations(limit=_SHOWN + 1)
-    return presenting.present_policies(versions, activations[:_SHOWN], older=len(activations) > _SHOWN)
+    return policy_answers.present_policies(versions, activations[:_SHOWN], older=len(activations) > _SHOWN)
 
 
 @router.post(
@@ -53,7 +53,7 @@ async def try_policy(question: policy_schemas.DryRunQuestion, context: InContext
         raise ProblemAnswer(429, _sentence(error), headers={"Retry-After": "10"}) from None
     if run is None:
         raise _unknown(question.version)
-    return presenting.present_dry_run(run, context.decimals)
+    return policy_answers.present_dry_run(run, context.decimals)
 
 
 @router.get(
@@ -66,7 +66,7 @@ async def read_policy(version: Version, context: InContext) -> policy_schemas.Po
     found = await context.policies.find(_number(version))
     if found is None:
         raise _unknown(version)
-    return presenting.present_policy_detail(found)
+    return policy_answers.present_policy_detail(found)
 
 
 @router.put(
@@ -86,7 +86,7 @@ async def put_policy(
         raise _invalid(error) from None
     except PolicyFrozen as error:
         raise ProblemAnswer(409, _sentence(error)) from None
-    return presenting.present_policy_detail(stored)
+    return policy_answers.present_policy_detail(stored)
 
 
 @router.post(
@@ -116,7 +116,7 @@ async def activate_policy(
         raise _invalid(error) from None
     if activation is None:
         raise _unknown(version)
-    return presenting.present_activation(activation)
+    return policy_answers.present_activation(activation)
 
 
 @router.delete(

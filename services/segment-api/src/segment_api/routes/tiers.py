@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from segment_api import presenting, problems, schemas
+from segment_api import problems, schemas, summaries
 from segment_api.context import InContext
 
 router = APIRouter(tags=["tiers"])
@@ -15,4 +15,4 @@ router = APIRouter(tags=["tiers"])
     responses=problems.responses(503),
 )
 async def read_tiers(context: InContext) -> schemas.TiersAnswer:
-    return presenting.present_tiers(await context.reader.tiers(), context.decimals)
+    return summaries.present_tiers(await context.reader.tiers(), context.decimals)
