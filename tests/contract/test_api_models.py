@@ -126,7 +126,9 @@ async def test_without_a_model_a_warning_is_the_lifecycles(api: Api) -> None:
     assert change["reasons"][-1] == "churn warning lifecycle at_risk"
     explained = (await api.read("/customers/a/explanation"))["risk"]
     assert (explained["decided_by"], explained["warning"], explained["drivers"]) == ("lifecycle", True, [])
-    assert explained["words"] == ["No model knows it. By its own rhythm it is at risk, so there is a churn warning."]
+    assert explained["words"] == [
+        "No model knows the customer. By its rhythm it is at risk, so there is a churn warning."
+    ]
 
 
 async def test_another_model_moves_everyone_and_going_back_moves_them_back(api: Api, engine: AsyncEngine) -> None:
@@ -175,7 +177,7 @@ async def test_an_explanation_has_the_reasons_of_the_probability(api: Api, engin
     assert [each["code"] for each in risk["drivers"]] == ["silence"]
     assert risk["drivers"][0]["effect"] > 0
     assert risk["drivers"][0]["words"] in risk["words"][-1]
-    assert risk["words"][2] == "There is a churn warning: that is 50 % or more, and the customer can still be kept."
+    assert risk["words"][2] == ("There is a churn warning: the probability is 50 % or more, and it is not too late.")
     assert (behaviour["code"], behaviour["source"], behaviour["confidence"]) == ("troubled", "model:1", 1.0)
     # The policy's own segment, by which it goes on, stands beside it.
     assert explained["segment"]["code"] in {"strategic", "newcomer"}

@@ -37,11 +37,17 @@ class Driver:
     """The customer's own numbers, by language."""
 
     def text(self, language: str) -> str:
-        """One clause for a person."""
-        name, words = self.names[language], self.words[language]
-        if language == "zh":
-            return f"{name}{'推高' if self.effect > 0 else '降低'}流失风险：{words}"  # noqa: RUF001 - Chinese
-        return f"{name} {'raises' if self.effect > 0 else 'lowers'} the risk: {words}"
+        """A sentence for a person, without its full stop: the facts, and what they do."""
+        return f"{self.words[language]}; {_VERDICTS[language][self.effect > 0]}"
+
+
+_VERDICTS: Final[Mapping[str, Mapping[bool, str]]] = {
+    "en": {
+        True: "compared with a typical customer, this raises the churn risk",
+        False: "compared with a typical customer, this lowers the churn risk",
+    },
+    "zh": {True: "与典型客户相比, 这使流失风险升高", False: "与典型客户相比, 这使流失风险降低"},
+}
 
 
 def driver(code: str, effect: float, known: Known, base_currency: str) -> Driver:
@@ -54,12 +60,18 @@ def _count(number: float, singular: str, plural: str) -> str:
     return f"{number:,.0f} {singular if round(number) == 1 else plural}"
 
 
-def _orders(number: float) -> str:
-    return _count(number, "order", "orders")
+def _there_were(number: float, singular: str, plural: str) -> str:
+    if round(number) == 0:
+        return f"There were no {plural}"
+    return f"There {'was' if round(number) == 1 else 'were'} {_count(number, singular, plural)}"
 
 
 def _days(number: float) -> str:
     return _count(number, "day", "days")
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
 
 
 def _money(amount: float, currency: str) -> str:
@@ -69,95 +81,100 @@ def _money(amount: float, currency: str) -> str:
 
 def _silence(known: Known, _: str) -> Mapping[str, str]:
     recency, gap = known["recency_days"], known["gap_mean_days"]
-    said = {"en": f"the last order was {_days(recency)} ago", "zh": f"上次下单距今 {recency:,.0f} 天"}
+    said = {"en": f"The last order was {_days(recency)} ago", "zh": f"上次下单距今 {recency:,.0f} 天"}
     if known["knows_gap"] > 0:
         said = {
-            "en": f"{said['en']}, the mean gap is {_days(gap)}",
-            "zh": f"{said['zh']}、平均间隔 {gap:,.0f} 天",
+            "en": f"{said['en']}, and the mean gap between orders is {_days(gap)}",
+            "zh": f"{said['zh']}, 平均下单间隔 {gap:,.0f} 天",
         }
     return said
 
 
 def _rhythm(known: Known, _: str) -> Mapping[str, str]:
     if not known["knows_gap"] > 0:
-        return {"en": "there is one order day only, and so no rhythm yet", "zh": "只有一个下单日、尚无下单节奏"}
+        return {"en": "It has ordered on one day only, so it has no rhythm yet", "zh": "只有一天下过单, 尚无下单节奏"}
     last, longest = known["gap_last_days"], known["gap_longest_days"]
     return {
-        "en": f"the last gap between orders was {_days(last)}, the longest {_days(longest)}",
-        "zh": f"最近一次下单间隔 {last:,.0f} 天、最长 {longest:,.0f} 天",
+        "en": f"The last gap between orders was {_days(last)}, and the longest was {_days(longest)}",
+        "zh": f"最近一次下单间隔 {last:,.0f} 天, 最长间隔 {longest:,.0f} 天",
     }
 
 
 def _frequency(known: Known, _: str) -> Mapping[str, str]:
     year, months = known["orders_365d"], known["active_months_365d"]
+    active = f", in {months:.0f} of the last 12 months" if round(year) else ""
     return {
-        "en": f"{_orders(year)} in 365 days, in {months:.0f} of the last 12 months",
-        "zh": f"365 天内 {year:,.0f} 单、近 12 个月中有 {months:.0f} 个月下单",
+        "en": f"{_there_were(year, 'order', 'orders')} in the last 365 days{active}",
+        "zh": f"近 365 天下单 {year:,.0f} 次, 近 12 个月中有 {months:.0f} 个月下单",
     }
 
 
 def _trend(known: Known, _: str) -> Mapping[str, str]:
     recent = known["orders_90d"]
     before = known["orders_180d"] - recent
+    orders = _there_were(recent, "order", "orders")
     return {
-        "en": f"{_orders(recent)} in the last 90 days, {before:,.0f} in the 90 before",
-        "zh": f"近 90 天 {recent:,.0f} 单、之前 90 天 {before:,.0f} 单",
+        "en": f"{orders} in the last 90 days, after {before:,.0f} in the 90 days before",
+        "zh": f"近 90 天下单 {recent:,.0f} 次, 此前 90 天下单 {before:,.0f} 次",
     }
 
 
 def _revenue(known: Known, currency: str) -> Mapping[str, str]:
     year = _money(known["net_365d"], currency)
-    return {"en": f"net revenue of 365 days is {year}", "zh": f"365 天净收入 {year}"}
+    return {"en": f"Net revenue in the last 365 days was {year}", "zh": f"近 365 天净收入为 {year}"}
 
 
 def _order_size(known: Known, currency: str) -> Mapping[str, str]:
     mean = _money(known["order_value_mean"], currency)
-    return {"en": f"an order is {mean} on average", "zh": f"平均每单 {mean}"}
+    return {"en": f"The average order is worth {mean}", "zh": f"平均每单金额为 {mean}"}
 
 
 def _tenure(known: Known, _: str) -> Mapping[str, str]:
     tenure = known["tenure_days"]
-    return {"en": f"the first order was {_days(tenure)} ago", "zh": f"首次下单距今 {tenure:,.0f} 天"}
+    return {"en": f"The first order was {_days(tenure)} ago", "zh": f"首次下单距今 {tenure:,.0f} 天"}
 
 
 def _season(known: Known, _: str) -> Mapping[str, str]:
     orders = known["season_orders"]
     if not known["knows_season"] > 0:
-        return {"en": "it was no customer a year ago", "zh": "一年前还不是客户"}
+        return {"en": "A year ago it was not a customer yet", "zh": "一年前还不是客户"}
     return {
-        "en": f"a year ago the 90 days to come had {_orders(orders)}",
-        "zh": f"去年同期 90 天内 {orders:,.0f} 单",
+        "en": f"{_there_were(orders, 'order', 'orders')} last year in the 90 days that now lie ahead",
+        "zh": f"未来 90 天在去年同期下单 {orders:,.0f} 次",
     }
 
 
 def _returns(known: Known, _: str) -> Mapping[str, str]:
     number, share = known["returns_365d"], known["returned_share_365d"]
+    worth = {"en": f", worth {_percent(share)} of revenue", "zh": f", 占收入 {_percent(share)}"}
+    if not round(number):
+        worth = {"en": "", "zh": ""}
     return {
-        "en": f"{_count(number, 'return', 'returns')} in 365 days, {share:.0%} of revenue",
-        "zh": f"365 天内 {number:,.0f} 次退货、占收入 {share:.0%}",
+        "en": f"{_there_were(number, 'return', 'returns')} in the last 365 days{worth['en']}",
+        "zh": f"近 365 天退货 {number:,.0f} 次{worth['zh']}",
     }
 
 
 def _complaints(known: Known, _: str) -> Mapping[str, str]:
     number = known["complaints_365d"]
     return {
-        "en": f"{_count(number, 'complaint', 'complaints')} in 365 days",
-        "zh": f"365 天内 {number:,.0f} 次投诉",
+        "en": f"{_there_were(number, 'complaint', 'complaints')} in the last 365 days",
+        "zh": f"近 365 天投诉 {number:,.0f} 次",
     }
 
 
 def _punctuality(known: Known, _: str) -> Mapping[str, str]:
     if not known["knows_on_time"] > 0:
-        return {"en": "whether orders came on time is not known", "zh": "准时情况未知"}
-    rate = known["on_time_rate_365d"]
-    return {"en": f"{rate:.0%} of the orders of 365 days came on time", "zh": f"365 天内准时率 {rate:.0%}"}
+        return {"en": "It is not known whether its orders came on time", "zh": "订单是否准时送达未知"}
+    rate = _percent(known["on_time_rate_365d"])
+    return {"en": f"{rate} of the orders of the last 365 days came on time", "zh": f"近 365 天订单准时率为 {rate}"}
 
 
 def _margin(known: Known, _: str) -> Mapping[str, str]:
     if not known["knows_margin"] > 0:
-        return {"en": "costs are not known", "zh": "成本未知"}
-    margin = known["margin_365d"]
-    return {"en": f"the margin of 365 days is {margin:.0%}", "zh": f"365 天毛利率 {margin:.0%}"}
+        return {"en": "Its costs are not known", "zh": "成本未知"}
+    margin = _percent(known["margin_365d"])
+    return {"en": f"The margin of the last 365 days was {margin}", "zh": f"近 365 天毛利率为 {margin}"}
 
 
 GROUPS: Final[Mapping[str, Group]] = {

@@ -11,9 +11,10 @@ class DriverPart(NamedPart):
     """One reason of a churn probability."""
 
     effect: float = Field(
-        description="In log-odds, beside a customer typical in it; positive raises the risk. Effects do not add up."
+        description="In log-odds, compared with a customer typical in this; positive raises the risk. Effects do not "
+        "add up."
     )
-    words: str = Field(description="The same in words, with the customer's own figures.")
+    words: str = Field(description="The same as a sentence without its full stop, with the customer's own figures.")
 
 
 class RiskExplanation(BaseModel):
@@ -46,20 +47,21 @@ RISK_EXAMPLE: dict[str, Any] = {
     "expected_value": "412.50",
     "drivers": [
         {
-            "code": "recency",
-            "name": "Time since the last order",
+            "code": "silence",
+            "name": "Silence",
             "effect": -0.82,
-            "words": "Time since the last order lowers the risk: last order 2 days ago",
+            "words": "The last order was 2 days ago, and the mean gap between orders is 9 days; "
+            "compared with a typical customer, this lowers the churn risk",
         }
     ],
-    "words": ["By model 7 it orders nothing for 90 days with a probability of 8 %."],
+    "words": ["By model 7, the probability of no order in the next 90 days is 8 %."],
 }
 BEHAVIOUR_EXAMPLE: dict[str, Any] = {
     "code": "active_frequent",
     "name": "Active, frequent",
     "source": "model:7",
     "confidence": 0.93,
-    "words": ["Model 7 puts it in Active, frequent, with a confidence of 93 %."],
+    "words": ["Model 7 puts the customer in Active, frequent, with a confidence of 93 %."],
 }
 
 

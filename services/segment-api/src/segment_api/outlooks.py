@@ -11,14 +11,14 @@ from segmentation.versions import ModelActivation, ModelVersion
 
 _SENTENCES: Final[Mapping[str, Mapping[str, str]]] = {
     "en": {
-        "probability": "By model {version} it orders nothing for {days} days with a probability of {percent} %.",
-        "expected": "The model expects {amount} of net revenue in these days.",
-        "warned": "There is a churn warning: that is {warn_from} % or more, and the customer can still be kept.",
-        "below": "There is no churn warning, which begins at {warn_from} %.",
-        "late": "There is no churn warning any more: it has been silent for too long.",
-        "at_risk": "No model knows it. By its own rhythm it is at risk, so there is a churn warning.",
-        "not_at_risk": "No model knows it. By its own rhythm it is not at risk, so there is no churn warning.",
-        "behaviour": "Model {version} puts it in {name}, with a confidence of {percent} %.",
+        "probability": "By model {version}, the probability of no order in the next {days} days is {percent} %.",
+        "expected": "The model expects net revenue of {amount} in these days.",
+        "warned": "There is a churn warning: the probability is {warn_from} % or more, and it is not too late.",
+        "below": "There is no churn warning: that takes a probability of {warn_from} % or more.",
+        "late": "There is no churn warning any more: the customer has been silent for too long.",
+        "at_risk": "No model knows the customer. By its rhythm it is at risk, so there is a churn warning.",
+        "not_at_risk": "No model knows the customer. By its rhythm it is not at risk, so there is no churn warning.",
+        "behaviour": "Model {version} puts the customer in {name}, with a confidence of {percent} %.",
     },
     "zh": {
         "probability": "模型 {version} 认为未来 {days} 天内不再下单的概率为 {percent} %。",
