@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.api import PROBLEM_TYPE, Api, running
 from tests.support.builders import a_complaint, a_customer, an_order
@@ -20,7 +21,8 @@ from segment_api import paging, rendering
 from segment_api.exporting import Slots
 from segment_api.routes.listing import CustomersQuestion
 from segmentation.listing import CLOSED, MAY_BE_WITHOUT, Filter
-from segmentation.storage.engine import create_engine
+from segmentation.storage import directory
+from segmentation.storage.engine import create_engine, transaction
 
 NDJSON: Final = {"Accept": "application/x-ndjson"}
 CSV: Final = {"Accept": "text/csv"}
@@ -234,6 +236,39 @@ async def test_a_day_that_passes_moves_customers_without_any_event(api: Api) -> 
         assert next(each for each in counts if each["code"] == code)["customers"] >= 1
         api.clock.advance(days=60)
     assert len(stages) >= 3
+
+
+@pytest.mark.parametrize(
+    "stands",
+    [
+        "due_on = as_of",
+        "policy_version = policy_version - 1",
+        "policy_version = policy_version + 1",
+        "model_version = model_version - 1",
+        "model_version = model_version + 1",
+        "as_of = as_of - 1, churn_probability = 0.5, behaviour = 'a-former-one', confidence = 1, expected_value = 0",
+        "as_of = as_of + 1",
+        "due_on = as_of, policy_version = policy_version - 1, model_version = model_version + 1",
+    ],
+)
+async def test_whoever_is_due_for_whatever_reason_is_counted_once_and_anew(
+    api: Api, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, stands: str
+) -> None:
+    """Nobody is left out because the search for those who are due and the count of the others disagree."""
+    await api.fed(order_of("a"), order_of("b"))
+    counted = (await api.read("/segments"))["segments"]
+    async with transaction(engine) as connection:
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))  # versions that there are not
+        await connection.execute(
+            text(f"UPDATE snapshots SET segment = 'a-former-one', {stands} WHERE customer_id = 'a'")
+        )
+        await connection.execute(text("UPDATE tier_state SET as_of = (SELECT max(as_of) FROM snapshots)"))
+    found = await api.read("/segments")
+    assert (found["segments"], found["overdue"], found["customers"]) == (counted, 0, 2)
+    monkeypatch.setattr(directory, "_MOST_OVERDUE", 0)
+    found = await api.read("/segments")
+    assert (found["overdue"], found["customers"]) == (1, 2)
+    assert [each["customers"] for each in found["segments"] if each["code"] == "a-former-one"] == [1]
 
 
 # --- exports --------------------------------------------------------------------------------------------------------
