@@ -5,11 +5,13 @@ import json
 import re
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from segment_api.__main__ import main
 from segmentation.access import Action, ActorKind, digest_of, read_key
 from segmentation.storage.audit import PostgresAudit
+from segmentation.storage.engine import transaction
 from segmentation.storage.keys import PostgresKeys
 
 
@@ -94,6 +96,21 @@ async def test_a_key_is_revoked_and_rotated_and_the_trail_says_so(
     await run("audit", "--limit", "2", "--action", "key.revoked")
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["reason"] == "laptop lost"
+
+
+async def test_the_trail_tells_what_a_newer_version_has_written_as_it_stands(
+    capsys: pytest.CaptureFixture[str], engine: AsyncEngine
+) -> None:
+    async with transaction(engine) as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO audit (actor_kind, actor_id, actor_name, action, detail) "
+                "VALUES ('command', 'li.wei', 'li.wei', 'customer.merged', '{}')"
+            )
+        )
+    await run("audit")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["action"] == "customer.merged"
 
 
 async def test_revoking_twice_changes_nothing(capsys: pytest.CaptureFixture[str], engine: AsyncEngine) -> None:

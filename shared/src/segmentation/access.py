@@ -62,7 +62,8 @@ class ActorKind(enum.StrEnum):
 class Actor:
     """Who changes something."""
 
-    kind: ActorKind
+    kind: ActorKind | str
+    """A text where a newer version than this one wrote it."""
     id: str
     """Of the key, the subject of the JWT, the account of the machine; empty for anyone."""
     name: str
@@ -231,7 +232,8 @@ class Action(enum.StrEnum):
 class Deed:
     """What is to be in the trail of a change."""
 
-    action: Action
+    action: Action | str
+    """A text where a newer version than this one wrote it."""
     subject: str | None = None
     """The version of a policy or a model, the dead letter, the key, the webhook, the partition, the snapshot, the hash
     of who was erased; None where it is a customer, or everything."""

@@ -24,9 +24,9 @@ _ENTRY = {
 class ActorAnswer(BaseModel):
     """Who changed something, as it was proved."""
 
-    kind: ActorKind = Field(
+    kind: ActorKind | str = Field(
         description="`key`, an API key; `token`, a JWT; `command`, an account of the machine that a command ran "
-        "under; `anyone`, with AUTH=off."
+        "under; `anyone`, with AUTH=off. Newer versions may know more."
     )
     id: str = Field(description="Id of the key, subject of the JWT, name of the account; empty for anyone.")
     name: str = Field(description="Name of the key or of the JWT's subject.")
@@ -40,7 +40,9 @@ class AuditEntryAnswer(BaseModel):
     id: int = Field(description="Grows with time.")
     at: Moment = Field(description="When the change was made, by the database's clock.")
     by: ActorAnswer
-    action: Action = Field(description="What was changed.")
+    action: Action | str = Field(
+        description="What was changed; one that a newer version has written beside this one is told as it stands."
+    )
     customer_id: str | None = Field(description="Whose, where it is about a customer.")
     subject: str | None = Field(
         description="The version of the policy or the model, the dead letter, the key, the webhook, the partition or "

@@ -1,8 +1,9 @@
 """The trail of what was changed by hand: written in the transaction of the change, read in pages."""
 
+import enum
 import getpass
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -10,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from segmentation.access import Action, Actor, ActorKind, AuditEntry, Deed
 from segmentation.storage.engine import transaction
 from segmentation.storage.tables import audit
+
+_Code = TypeVar("_Code", bound=enum.StrEnum)
 
 
 async def note_deeds(connection: AsyncConnection, by: Actor, deeds: Iterable[Deed]) -> None:
@@ -64,6 +67,14 @@ def _entry(row: Any) -> AuditEntry:  # noqa: ANN401 - a row of audit
     return AuditEntry(
         row.id,
         row.at,
-        Actor(ActorKind(row.actor_kind), row.actor_id, row.actor_name, row.request_id),
-        Deed(Action(row.action), row.subject, row.customer_id, row.reason, row.author, row.detail),
+        Actor(_read(ActorKind, row.actor_kind), row.actor_id, row.actor_name, row.request_id),
+        Deed(_read(Action, row.action), row.subject, row.customer_id, row.reason, row.author, row.detail),
     )
+
+
+def _read(codes: type[_Code], text: str) -> _Code | str:
+    """What a newer version has written beside this one is told as it stands."""
+    try:
+        return codes(text)
+    except ValueError:
+        return text
