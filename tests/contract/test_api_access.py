@@ -484,10 +484,13 @@ async def test_one_key_cannot_take_every_place(engine: AsyncEngine) -> None:
 
 async def test_an_address_or_headers_without_end_are_refused(site: Closed) -> None:
     key = await site.key(Scope.READ)
-    answer = await site.api.client.get("/tiers?" + "x" * 20_000, headers=bearer(key))
-    assert answer.status_code == 414
-    answer = await site.api.client.get("/tiers", headers=bearer(key) | {"X-Long": "x" * 40_000})
-    assert answer.status_code == 431
+    for path in ("/tiers", "/health/live"):
+        answer = await site.api.client.get(f"{path}?" + "x" * 20_000, headers=bearer(key))
+        assert answer.status_code == 414
+        assert answer.headers["content-type"] == "application/problem+json"
+        answer = await site.api.client.get(path, headers=bearer(key) | {"X-Long": "x" * 40_000})
+        assert answer.status_code == 431
+        assert answer.headers["content-type"] == "application/problem+json"
 
 
 # --- what every answer carries --------------------------------------------------------------------------------------

@@ -88,18 +88,22 @@ def complete_document(app: FastAPI) -> None:
 
 
 def _declare_access(document: dict[str, Any]) -> None:
-    """Says of each operation what it needs, and what it answers to those who have it not."""
+    """Says of each operation what it needs, and what it answers to those who have it not or ask too lengthily."""
     document["components"]["securitySchemes"] = copy.deepcopy(_SCHEMES)
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
+            _add_problems(operation, 414, 431)
             needs = NEEDED.get(f"{method.upper()} {path}")
             if not isinstance(needs, Scope):
                 operation["security"] = []
                 continue
             operation["security"] = [{scheme: [needs.value]} for scheme in _SCHEMES]
-            refusals = {str(status): said for status, said in problems.responses(401, 403, 429).items()}
-            stated = operation["responses"]
-            operation["responses"] = dict(sorted((refusals | stated).items()))
+            _add_problems(operation, 401, 403, 429)
+
+
+def _add_problems(operation: dict[str, Any], *statuses: int) -> None:
+    common = {str(status): said for status, said in problems.responses(*statuses).items()}
+    operation["responses"] = dict(sorted((common | operation["responses"]).items()))
 
 
 def serve_docs(app: FastAPI) -> None:

@@ -107,8 +107,10 @@ _EXAMPLES = {
     409: _example(409, "Version 2 is active and never changes; put the text under version 4.", "/policies/2"),
     410: _example(410, "query.after: changes after 17 were dropped for their age, ...", "/changes"),
     413: _example(413, "The body has more than 4194304 bytes; send less at a time.", "/customers/segments"),
+    414: _example(414, "Path and query have more than 16384 bytes.", ""),
     422: _example(422, "query.limit: Input should be greater than or equal to 1", "/dead-letters", errors=[_BAD_LIMIT]),
     429: _example(429, "Another dry run is at work here; try again when it has ended.", "/policies/dry-run"),
+    431: _example(431, "The headers have more than 32768 bytes.", "/tiers"),
     503: _example(503, "The database is out of reach at the moment; try again shortly.", "/tiers"),
 }
 _SAID = {
@@ -122,8 +124,10 @@ _DESCRIPTIONS = {
     409: "It does not fit what stands; `detail` says what would.",
     410: "It was there and is kept no more; `detail` says how to go on.",
     413: "The body is too large.",
+    414: "Path and query are too long; `detail` says how long they may be.",
     422: "The request is malformed; `errors` names each part.",
     429: "Too many at a time, or too fast; try again after the seconds in `Retry-After`.",
+    431: "The headers are too large; `detail` says how large they may be.",
     503: "The database is out of reach; try again after the seconds in `Retry-After`.",
 }
 
