@@ -48,7 +48,23 @@ from .oracle import OUTCOMES, Message, Oracle, Setting
 TOPIC: Final = "logistics.orders"
 DEFAULT_POLICY: Final = resources.files("segmentation").joinpath("policies/default.toml").read_text(encoding="utf-8")
 NO_GRACE: Final = DEFAULT_POLICY.replace("demotion_grace_days = 14", "demotion_grace_days = 0")
-_EVERYTHING: Final = ", ".join(table.name for table in tables.metadata.sorted_tables)
+# TRUNCATE gives each table and index a new file, which costs thirty times what deleting a test's few rows does.
+_EMPTY: Final = f"""
+    DO $$
+    DECLARE
+        name text;
+    BEGIN
+        FOREACH name IN ARRAY '{{{",".join(table.name for table in reversed(tables.metadata.sorted_tables))}}}'::text[]
+        LOOP
+            IF pg_relation_size(name::regclass) > 200000 THEN
+                EXECUTE format('TRUNCATE %I CASCADE', name);
+            ELSE
+                EXECUTE format('DELETE FROM %I', name);
+            END IF;
+        END LOOP;
+        PERFORM setval(seqrelid, seqstart, false) FROM pg_sequence;
+    END $$
+"""
 
 Position = tuple[int, int]
 """A partition's number and an offset in it."""
@@ -173,7 +189,7 @@ async def in_postgres(
 ) -> PostgresStore:
     """A new ledger in the engine's database, which is emptied of all that it held."""
     async with transaction(engine) as connection:
-        await connection.execute(text(f"TRUNCATE {_EVERYTHING} RESTART IDENTITY"))
+        await connection.execute(text(_EMPTY))
     house = house_of(setting)
     await open_house(engine, house)
     await activate_policy(engine, policy)
