@@ -545,8 +545,8 @@ async def test_answers_before_any_policy_are_as_the_document_says(engine: AsyncE
 
 
 @questions
-async def test_answers_without_a_database_are_as_the_document_says(database_url: str, name: str) -> None:
-    async with cable_to(database_url) as (cable, engine), running(engine) as api:
+async def test_answers_without_a_database_are_as_the_document_says(shared_database_url: str, name: str) -> None:
+    async with cable_to(shared_database_url) as (cable, engine), running(engine) as api:
         await cable.cut()
         await documented(api.client, name)
         await cable.plug()
