@@ -1,7 +1,8 @@
 """The interface under fire: whatever is sent to it by somebody with a key, no 500, and answers as the document says.
 
 Schemathesis reads the document that is served and makes requests from it, right ones and wrong ones; the seed is fixed,
-so that a failure comes again. For a longer look: `FUZZ_EXAMPLES=200 FUZZ_SEED=7 make test ARGS="-k fuzz"`.
+so that a failure comes again. For a longer look, with every bound of every schema in turn:
+`FUZZ_PHASES=examples,coverage,fuzzing FUZZ_EXAMPLES=200 FUZZ_SEED=7 make test ARGS="-k fuzz"`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from segment_api.authenticating import Limits
 from segmentation.storage.engine import create_engine
 
 EXAMPLES: Final = os.environ.get("FUZZ_EXAMPLES", "8")  # noqa: TID251 - the test's own setting
+PHASES: Final = os.environ.get("FUZZ_PHASES", "examples,fuzzing")  # noqa: TID251 - the test's own setting
 SEED: Final = os.environ.get("FUZZ_SEED", "20261122")  # noqa: TID251 - the test's own setting
 ROOT: Final = Path(__file__).resolve().parents[2]
 CONFIGURATION: Final = Path(__file__).with_name("schemathesis.toml")
@@ -55,7 +57,7 @@ async def test_no_request_breaks_the_interface(engine: AsyncEngine, tmp_path: Pa
         fuzzer = await asyncio.create_subprocess_exec(
             *(Path(sys.executable).with_name("schemathesis"), "--config-file", CONFIGURATION, "run"),
             *(f"{here.url}/openapi.json", "--header", f"Authorization: Bearer {here.key}"),
-            *("--phases", "examples,coverage,fuzzing"),
+            *("--phases", PHASES),
             *("--seed", SEED, "--max-examples", EXAMPLES, "--continue-on-failure", "--workers", "1", "--no-color"),
             cwd=tmp_path,  # it leaves files
             env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},  # noqa: TID251 - handed on
