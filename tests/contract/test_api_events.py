@@ -42,6 +42,12 @@ async def test_the_latest_version_of_an_order_counts_and_the_older_one_names_it(
         assert (applied["counts"], applied["counting_event_id"], applied["type"]) == (counts, "new", "order")
 
 
+@pytest.mark.parametrize("event_id", ["two\nlines", "ends\n", "\r\n", "a/b//c/", "/first", "50%?#&+ ", "\u2028"])
+async def test_an_event_is_found_whatever_its_id_is_made_of(api: Api, event_id: str) -> None:
+    await api.fed(a_complaint(event_id=event_id), a_complaint(event_id="ends"))
+    assert (await fate(api, event_id))["outcome"] == "applied"
+
+
 async def test_a_cancellation_counts_in_the_place_of_the_order(api: Api) -> None:
     await api.fed(
         an_order(event_id="order", occurred_at="2026-03-01T00:00:00Z"),

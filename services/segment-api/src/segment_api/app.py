@@ -116,6 +116,7 @@ def create_app(
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         docs_url=None,  # ours has a policy of what a page may load
         redoc_url=None,  # its page asks the internet for a logo
+        redirect_slashes=False,  # an id that ends in a slash is malformed, not another customer's
         dependencies=[Depends(require_scope)],
     )
     app.state.context = context

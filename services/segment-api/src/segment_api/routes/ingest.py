@@ -5,12 +5,28 @@ from datetime import date, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from starlette.convertors import Convertor, register_url_convertor
 
 from segment_api import ingest_answers, ingest_schemas, problems
 from segment_api.context import InContext
 from segment_api.guarding import InActor
 from segment_api.problems import ProblemAnswer
 from segmentation.events import MAX_EVENT_ID, RejectReason
+
+
+class _AnyText(Convertor[str]):
+    """The rest of a path, whatever is in it: Starlette's `path` stops at a line break, which an event's id may have."""
+
+    regex = r"(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("any_text", _AnyText())
 
 router = APIRouter(tags=["ingestion"])
 
@@ -66,7 +82,7 @@ async def read_full_snapshots(context: InContext) -> ingest_schemas.FullSnapshot
 
 
 @router.get(
-    "/events/{event_id:path}",
+    "/events/{event_id:any_text}",
     summary="What became of an event",
     description="Whether it was applied and counts, which version of the order counts in its place, or why it was "
     "refused. Of an event whose raw form was dropped for its age nothing is known any more; the 404 then says from "

@@ -1,7 +1,7 @@
 """What customers can ask of their data: all of it, and that it goes. Both want the scope `admin`."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
 
 import msgspec
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from segment_api import dossier_schemas, privacy_schemas, problems
-from segment_api.context import InContext
+from segment_api.context import Context, InContext
 from segment_api.guarding import InActor, author_or
 from segment_api.problems import InvalidField, ProblemAnswer
 from segment_api.routes.customers import AskedFor, known_form, unknown
@@ -52,7 +52,11 @@ async def erase_customer(
     if erased is None:
         raise unknown(customer_id)
     return privacy_schemas.ErasureAnswer(
-        customer_id=asked, erased_at=erased.erased_at, already=erased.already, rows=dict(erased.rows)
+        customer_id=asked,
+        as_of=await _today(context),
+        erased_at=erased.erased_at,
+        already=erased.already,
+        rows=dict(erased.rows),
     )
 
 
@@ -73,13 +77,20 @@ async def export_customer(customer_id: AskedFor, context: InContext) -> Streamin
         "Content-Disposition": f'attachment; filename="{asked.replace(":", "-")}.json"',
         "Cache-Control": "no-store",
     }
-    return StreamingResponse(_encoded(asked, context.now(), pieces), media_type="application/json", headers=headers)
+    body = _encoded(asked, await _today(context), context.now(), pieces)
+    return StreamingResponse(body, media_type="application/json", headers=headers)
 
 
-async def _encoded(customer_id: CustomerId, now: datetime, pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
+async def _today(context: Context) -> date | None:
+    return (await context.reader.answers([], now=context.now())).as_of
+
+
+async def _encoded(
+    customer_id: CustomerId, as_of: date | None, now: datetime, pieces: AsyncIterator[Piece]
+) -> AsyncIterator[bytes]:
     """The answer as it comes; of each table one list, however many pieces it is read in."""
     encode = msgspec.json.encode
-    yield b'{"customer_id":%b,"exported_at":%b,"data":{' % (encode(customer_id), encode(now))
+    yield b'{"customer_id":%b,"as_of":%b,"exported_at":%b,"data":{' % tuple(map(encode, (customer_id, as_of, now)))
     name, empty = "", True
     async for piece in pieces:
         if piece.name != name:
