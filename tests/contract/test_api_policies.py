@@ -96,6 +96,18 @@ async def test_a_draft_is_stored_changed_put_in_force_and_gone_back_on(api: Api)
     ]
 
 
+async def test_tiers_are_not_current_until_they_are_ranked_by_the_policy_in_force(api: Api) -> None:
+    """It may rank by something else."""
+    await fed(api)
+    await settle(api.store, now=api.clock.now)
+    assert (await ask(api, "GET", "/ingest/status"))["tiers"]["current"]
+    await ask(api, "PUT", "/policies/2", source=EVERYONE_VIP)
+    await ask(api, "POST", "/policies/2/activate")
+    assert not (await ask(api, "GET", "/ingest/status"))["tiers"]["current"]
+    await settle(api.store, now=api.clock.now)
+    assert (await ask(api, "GET", "/ingest/status"))["tiers"]["current"]
+
+
 async def test_activation_needs_no_body(api: Api) -> None:
     await ask(api, "PUT", "/policies/2", source=EVERYONE_VIP)
     assert (await ask(api, "POST", "/policies/2/activate"))["author"] == "unknown"

@@ -63,7 +63,7 @@ _PARTITIONS = text(f"""
     LEFT JOIN workers ON workers.owner = partitions.owner AND workers.{LIVES}
     ORDER BY topic, number
 """)  # noqa: S608 - a constant of our own
-_COVERED = text("SELECT as_of, covered FROM tier_state")
+_COVERED = text("SELECT as_of, policy_version, covered FROM tier_state")
 _LARGEST = text("SELECT customer_id FROM snapshots WHERE value > 0 ORDER BY value DESC, customer_id LIMIT :limit")
 DEAD_LETTER_COLUMNS = (
     'id, topic, partition, "offset", reason, field, sentence, customer_id, event_id, recorded_at, '
@@ -281,7 +281,8 @@ class PostgresReader:
             workers = await load_workers(connection)
             tiers = (await connection.execute(_COVERED)).one_or_none()
         applied = sum(row.applied for row in rows)
-        covered = tiers is not None and tiers.covered == applied and tiers.as_of == as_of
+        wanted = (as_of, moment.policy_version, applied)
+        covered = tiers is not None and (tiers.as_of, tiers.policy_version, tiers.covered) == wanted
         return IngestStatus(
             as_of=as_of,
             partitions=[
