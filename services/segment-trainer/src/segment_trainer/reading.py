@@ -3,8 +3,8 @@
 Laws: what counts is what the ledger would count of the same messages in the order of the file; every message read is
 applied, repeated, or refused with its reason, and the three add up; memory grows with customers, not with events.
 
-Events are spread over parts by a hash of their customer, on disk when there are many, and counted part by part: all
-that an order, a retraction or a customer needs is in one part. Who owns an event id that several customers use is
+Events are spread over parts by a hash of their customer, on disk when there are many, and counted part by part, once:
+all that an order, a retraction or a customer needs is in one part. Who owns an event id that several customers use is
 decided before, over all of them: the first in the file.
 """
 
@@ -24,13 +24,11 @@ from typing import IO, Final, Self
 import numpy as np
 
 from segment_trainer.failures import NotPossible
+from segment_trainer.logbook import Logbook
 from segment_trainer.sources import PARTS, Say, Source
-from segmentation import counting
-from segmentation.buckets import DayBucket
 from segmentation.calendar import BusinessCalendar
 from segmentation.errors import RatesInvalid
 from segmentation.events import Event, EventKey, OrderPlaced, Reject, RejectReason, ReturnReceived, decode
-from segmentation.fields import CustomerId
 from segmentation.metrics import BucketTable
 from segmentation.money import Rates, parse_rates
 from segmentation.outcomes import AcceptedEvent, Delivery, Partition, accept
@@ -53,6 +51,7 @@ class EventFile(Source):
         self._held: list[list[Event]] = [[] for _ in range(PARTS)]
         self._spilled = False
         self._owners: Mapping[EventKey, int] = {}
+        self._logbooks: list[Logbook] = []
 
     def __enter__(self) -> Self:
         return self
@@ -129,8 +128,11 @@ class EventFile(Source):
             yield event, verdict
 
     def _survey(self) -> None:
-        """What becomes of each message, and which days there are."""
+        """What becomes of each message, what it changes, and which days there are."""
         for part in range(PARTS):
+            accepted: list[AcceptedEvent] = []
+            if self._tells_parts:
+                self._say(f"counting, part {part + 1} of {PARTS} ...")
             for event, verdict in self._judged(part):
                 if verdict is None:
                     self.read.repeated += 1
@@ -140,28 +142,18 @@ class EventFile(Source):
                         self.read.unconverted[event.currency] += 1
                 else:
                     self.read.applied += 1
+                    accepted.append(verdict)
                     self.first_day = min(self.first_day, verdict.occurred_day)
                     self.last_day = max(self.last_day, verdict.occurred_day)
+            self._logbooks.append(Logbook.of(accepted))
+            self._held[part].clear()
+            self._part(part).unlink(missing_ok=True)
         if not self.read.applied:
             raise NotPossible(f"no event of the file can be counted: {_told(self.read.refused)}")
 
     def _tables(self, part: int, moments: Sequence[date]) -> Iterator[tuple[date, BucketTable]]:
-        accepted = [verdict for _, verdict in self._judged(part) if isinstance(verdict, AcceptedEvent)]
-        accepted.sort(key=lambda each: each.occurred_day)
-        state = counting.Counted()
-        counted = 0
-        known: dict[CustomerId, None] = {}
         for moment in moments:
-            until = counted
-            while until < len(accepted) and accepted[until].occurred_day < moment:
-                known[accepted[until].event.customer_id] = None
-                until += 1
-            counting.count(accepted[counted:until], state)
-            counted = until
-            buckets: dict[CustomerId, list[tuple[date, DayBucket]]] = {each: [] for each in known}
-            for (customer_id, day), bucket in state.bucket_changes.items():
-                buckets[customer_id].append((day, bucket))
-            yield moment, BucketTable.of(buckets)
+            yield moment, self._logbooks[part].table(moment)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
