@@ -34,6 +34,7 @@ _FEWEST_KNOWN: Final = 0.5
 _TELLS: Final = 0.5
 """A centroid nearer to the mean of all, in the facet's standard deviations, is not named after the facet."""
 _NAMED_AFTER: Final = 2
+_FEW: Final = 64
 _NO_SPREAD: Final = 1e-9
 
 
@@ -76,7 +77,7 @@ class SegmentModel:
         """So many segments of these customers; one where they are all alike."""
         scales = scales_of(examples)
         points = scaled(scales, examples.features)
-        number = min(number, distinct(points))
+        number = distinct(points, number)
         if number <= 1:
             return cls(scales, points.mean(axis=0, keepdims=True), [_segment(_ONLY, [])])
         centroids = kmeans(points, number).cluster_centers_
@@ -210,9 +211,13 @@ def kmeans(points: Numbers, number: int, *, starts: int = _STARTS, seed: int = 0
         return KMeans(number, n_init=starts, random_state=seed).fit(points)
 
 
-def distinct(points: Numbers) -> int:
-    """How many of them differ: there are no more clusters than that."""
-    return len(np.unique(points, axis=0)) if points.shape[1] else 1
+def distinct(points: Numbers, most: int) -> int:
+    """How many of them differ, up to so many: there are no more clusters than that."""
+    if not points.shape[1]:
+        return min(1, most)
+    # Mostly a few already tell that there are enough.
+    few = len(np.unique(points[:_FEW], axis=0))
+    return most if few >= most else min(len(np.unique(points, axis=0)), most)
 
 
 def matched(before: Rows, after: Rows, earlier: int, later: int) -> dict[int, int]:

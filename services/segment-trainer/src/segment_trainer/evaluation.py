@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol
 
 import numpy as np
+from scipy.stats import rankdata
 
 from segment_trainer import measures, segmenting
-from segment_trainer.classics import Classic
+from segment_trainer.classics import MOST_FITTED, Classic
 from segment_trainer.examples import FOLDS, Examples, Question, Rows
 from segment_trainer.failures import NotPossible
 from segment_trainer.measures import Figures, Interval
@@ -201,7 +202,8 @@ def _measured(examples: Examples, forecasts: Mapping[str, Forecast]) -> tuple[Me
     def measure(rows: Rows) -> Figures:
         churned, value = examples.churned[rows], examples.value[rows]
         churn = {name: measures.churn_figures(churned, each.churn[rows]) for name, each in forecasts.items()}
-        worth = {name: measures.value_figures(value, each.value[rows]) for name, each in forecasts.items()}
+        ranks = rankdata(value)
+        worth = {name: measures.value_figures(value, each.value[rows], ranks=ranks) for name, each in forecasts.items()}
         found: dict[str, float | None] = {}
         for part, table in (("churn", churn), ("value", worth)):
             for name, figures in table.items():
@@ -275,6 +277,11 @@ def figures(judged: Judged) -> dict[str, Any]:
             "cuts": [each.cut.isoformat() for each in trained or (question,)],
             "examples": judged.trained_on,
             "folds": None if trained else FOLDS,
+            "sampled": {
+                "model": min(judged.trained_on, MOST_TRAINED_ON),
+                "classics": min(len(examples), MOST_FITTED),
+                "intervals": min(len(examples), measures.MOST_RESAMPLED),
+            },
         },
         "churn": _plain(judged.churn),
         "value": _plain(judged.value),

@@ -14,7 +14,7 @@ from segment_trainer.examples import Rows, Truths
 from segmentation.features import Numbers
 
 RESAMPLES: Final = 400
-MOST_RESAMPLED: Final = 20_000
+MOST_RESAMPLED: Final = 10_000
 """Larger data are resampled to so many, and the interval is narrowed by the root of the ratio (m out of n)."""
 CALIBRATION_BINS: Final = 10
 _DECILES: Final = 10
@@ -63,13 +63,19 @@ def churn_figures(churned: Truths, probability: Numbers) -> Figures:
     }
 
 
-def value_figures(value: Numbers, foretold: Numbers) -> Figures:
-    """MAE, RMSE, Spearman, what was foretold in all / what came, revenue of the best tenth / of an average one."""
+def value_figures(value: Numbers, foretold: Numbers, *, ranks: Numbers | None = None) -> Figures:
+    """MAE, RMSE, Spearman, what was foretold in all / what came, revenue of the best tenth / of an average one.
+
+    Args:
+        value: What came.
+        foretold: What was foretold.
+        ranks: Those of the value, where several forecasts of it are measured.
+    """
     total = float(value.sum())
     return {
         "mae": float(np.abs(foretold - value).mean()),
         "rmse": float(np.sqrt(np.mean((foretold - value) ** 2))),
-        "spearman": spearman(value, foretold),
+        "spearman": _correlation(rankdata(value) if ranks is None else ranks, rankdata(foretold)),
         "total_ratio": float(foretold.sum()) / total if total > 0 else None,
         "lift_top_decile": _lift(value, foretold),
     }
@@ -86,10 +92,14 @@ def auroc(truth: Truths, score: Numbers) -> float | None:
 
 def spearman(one: Numbers, other: Numbers) -> float | None:
     """The correlation of ranks."""
-    ranks = np.stack([rankdata(one), rankdata(other)])
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    squares = (ranks**2).sum(axis=1)
-    return float((ranks[0] * ranks[1]).sum() / np.sqrt(squares.prod())) if squares.all() else None
+    return _correlation(rankdata(one), rankdata(other))
+
+
+def _correlation(one: Numbers, other: Numbers) -> float | None:
+    both = np.stack([one, other])
+    both -= both.mean(axis=1, keepdims=True)
+    squares = (both**2).sum(axis=1)
+    return float((both[0] * both[1]).sum() / np.sqrt(squares.prod())) if squares.all() else None
 
 
 def calibration(churned: Truths, probability: Numbers) -> list[CalibrationBin]:

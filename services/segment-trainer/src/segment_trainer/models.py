@@ -30,8 +30,10 @@ from segmentation.forests import MOST_BINS, MOST_LEAVES, Bins, Forest, Tree
 from segmentation.scoring import Churn, Forecaster, Forecasts, Linear, Value, logs, own_scale, widened
 from segmentation.silences import Silence
 
-MOST_TRAINED_ON: Final = 100_000
-"""Customers, chosen by a hash; more change little and take long."""
+MOST_TRAINED_ON: Final = 50_000
+"""Examples, chosen by a hash of the customer; more change little and take long."""
+_AT_ONCE: Final = 50_000
+"""Customers that are foretold at a time: the columns they need are several times their features."""
 _TREES: Final = {
     "max_iter": 120,
     "learning_rate": 0.05,
@@ -88,7 +90,8 @@ class Fitted:
         centre, spread = rows.mean(axis=0), rows.std(axis=0)
         spread = np.where(spread > _NO_SPREAD, spread, 1.0)
         logistic, trees = None, None
-        with _threads(examples):
+        # Threads that wait for each other take more time than they save, and that of others.
+        with threadpool_limits(1):
             median = HistGradientBoostingRegressor(loss="absolute_error", **_TREES)
             median.fit(codes, _untied(ratio), sample_weight=scale / scale.mean())
             root = HistGradientBoostingRegressor(**_TREES)
@@ -163,7 +166,11 @@ class Learnt:
     def forecast(self, examples: Examples) -> Forecasts:
         """What it foretells, by the code that foretells in the live system."""
         ready = self.fitted.forecaster(slope=self.slope, intercept=self.intercept, factor=self.factor)
-        return ready.forecast(examples.features, examples.history_days)
+        parts = [
+            ready.forecast(examples.features[begin : begin + _AT_ONCE], examples.history_days[begin : begin + _AT_ONCE])
+            for begin in range(0, max(len(examples), 1), _AT_ONCE)
+        ]
+        return Forecasts(np.concatenate([each.churn for each in parts]), np.concatenate([each.value for each in parts]))
 
 
 def _out_of_fold(examples: Examples, folds: Rows, silence: Silence | None) -> tuple[Numbers, Numbers]:
@@ -201,11 +208,6 @@ def _untied(ratio: Numbers) -> Numbers:
     # Where most bring exactly nothing the gradients of the absolute error all balance there, and no tree would grow.
     tiny = _TIE * np.random.default_rng(0).random(len(ratio))
     return np.where(ratio == 0, -tiny, ratio)
-
-
-def _threads(examples: Examples) -> Any:  # noqa: ANN401 - a context of a library without types
-    # Few customers are done before threads have met, and threads that wait take the time of others.
-    return threadpool_limits(1 if len(examples) < MOST_TRAINED_ON // 2 else None)
 
 
 def _both(truths: Truths) -> bool:

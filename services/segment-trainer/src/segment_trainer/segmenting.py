@@ -25,7 +25,7 @@ from segmentation.metrics import column
 from segmentation.tiering import TIERS, TierRules
 
 MOST_SEGMENTS: Final = 8
-MOST_CLUSTERED: Final = 50_000
+MOST_CLUSTERED: Final = 20_000
 """Customers, chosen by a hash, that centroids are made from; everyone is labelled."""
 MOST_BOOTSTRAPPED: Final = 5_000
 """Customers, chosen by a hash, that are resampled; more would only make clusters look more stable."""
@@ -129,7 +129,7 @@ def _choose(
     resampled = examples.sample(MOST_BOOTSTRAPPED)
     scales = clusters.scales_of(examples)
     points = scaled(scales, resampled.features)
-    for number in range(2, min(MOST_SEGMENTS, clusters.distinct(points)) + 1):
+    for number in range(2, clusters.distinct(points, MOST_SEGMENTS) + 1):
         model = models[number] = SegmentModel.fit(examples, number)
         sizes = np.bincount(model.labels(examples.features), minlength=number)
         share = float(sizes.min() / len(examples))
@@ -170,7 +170,7 @@ def stability(points: Numbers, labels: Rows, number: int) -> Numbers:
     total = np.zeros(number)
     for seed in range(BOOTSTRAPS):
         drawn = chance.integers(0, len(points), len(points))
-        found = min(number, clusters.distinct(points[drawn]))
+        found = clusters.distinct(points[drawn], number)
         again = clusters.kmeans(points[drawn], found, starts=_STARTS, seed=seed).labels_
         distinct, first = np.unique(drawn, return_index=True)
         shared = np.zeros((number, found))
@@ -188,7 +188,7 @@ def stability_of(model: SegmentModel, examples: Examples) -> Numbers:
 
 
 def _foretells(model: SegmentModel, quarter: Examples) -> float | None:
-    said = _explains(quarter, model.labels(quarter.features), len(model))
+    said = _explains(quarter, model.labels(quarter.features), len(model), quarter.folds())
     known = [each for each in (said.churn, said.value_ranks) if each is not None]
     return float(np.mean(known)) if known else None
 
@@ -196,11 +196,12 @@ def _foretells(model: SegmentModel, quarter: Examples) -> float | None:
 def _explained(examples: Examples, labels: Rows, number: int) -> dict[str, Explained]:
     tiers = _tiers(examples)
     cells, cell_number = RecencyFrequencyMoney.fit(examples).cells(examples)
+    folds = examples.folds()
     return {
-        "segment": _explains(examples, labels, number),
-        "tier": _explains(examples, tiers, len(TIERS)),
-        "tier_and_segment": _explains(examples, tiers * number + labels, len(TIERS) * number),
-        "rfm": _explains(examples, cells, cell_number),
+        "segment": _explains(examples, labels, number, folds),
+        "tier": _explains(examples, tiers, len(TIERS), folds),
+        "tier_and_segment": _explains(examples, tiers * number + labels, len(TIERS) * number, folds),
+        "rfm": _explains(examples, cells, cell_number, folds),
     }
 
 
@@ -210,8 +211,7 @@ def _tiers(examples: Examples) -> Rows:
     return np.asarray(ranking.tiers, dtype=np.intp)
 
 
-def _explains(examples: Examples, groups: Rows, number: int) -> Explained:
-    folds = examples.folds()
+def _explains(examples: Examples, groups: Rows, number: int, folds: Rows) -> Explained:
     churned = examples.churned.astype(np.float64)
     churn = _out_of_fold(groups, number, churned, folds)
     # within folds: between them the means of one group differ, against what they foretell
@@ -292,6 +292,8 @@ def plain(found: Segmentation, examples: Examples) -> dict[str, Any]:
         "verdict": verdict(found),
         "jaccard_mean": float(np.mean(chosen.jaccard)) if chosen else None,
         "jaccard_lowest": min(chosen.jaccard) if chosen else None,
+        "made_from": min(len(examples), MOST_CLUSTERED),
+        "resampled": min(len(examples), MOST_BOOTSTRAPPED),
         "candidates": [
             {
                 "segments": each.segments,

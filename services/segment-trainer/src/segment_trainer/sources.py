@@ -7,7 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from types import MappingProxyType
 from typing import Final
@@ -16,7 +16,7 @@ import numpy as np
 
 from segment_trainer.examples import Examples, Question, Truths
 from segment_trainer.failures import NotPossible
-from segmentation.features import FEATURES, FeatureTable, Numbers, features
+from segmentation.features import COLUMNS, FEATURES, FeatureTable, Numbers, features
 from segmentation.fields import CustomerId
 from segmentation.metrics import BucketTable
 
@@ -99,7 +99,7 @@ class Source(ABC):
             ]
             moments = sorted({moment for number in asked for moment in (questions[number].cut, questions[number].end)})
             if self._tells_parts:
-                self._say(f"counting, part {part + 1} of {PARTS} ...")
+                self._say(f"reading features, part {part + 1} of {PARTS} ...")
             waiting: dict[int, FeatureTable] = {}
             for moment, table in self._tables(part, moments):
                 for number in asked:
@@ -139,15 +139,23 @@ def _answered(known: FeatureTable, table: BucketTable, question: Question, decim
 
 def _together(parts: Sequence[_Part], question: Question, history_days: int) -> Examples:
     ids = [customer_id for part in parts for customer_id in part.customer_ids]
-    values = np.concatenate([part.features for part in parts]).reshape(len(ids), len(FEATURES))
-    everyone = Examples(
+    has_ordered = np.concatenate([part.features[:, COLUMNS["orders"]] for part in parts]) > 0
+    chosen = np.array(sorted(np.flatnonzero(has_ordered).tolist(), key=lambda row: ids[row]), dtype=np.intp)
+    places = np.full(len(ids), -1, dtype=np.intp)
+    places[chosen] = np.arange(len(chosen))
+    # Put where they belong part by part: everyone's features are by far the largest, and are there only once.
+    values = np.empty((len(chosen), len(FEATURES)))
+    first = 0
+    for part in parts:
+        there = places[first : first + len(part.customer_ids)]
+        values[there[there >= 0]] = part.features[there >= 0]
+        first += len(part.customer_ids)
+    return Examples(
         question,
-        ids,
+        [ids[row] for row in chosen.tolist()],
         values,
-        np.concatenate([part.churned for part in parts]).astype(np.bool_),
-        np.concatenate([part.value for part in parts]),
-        np.full(len(ids), history_days, dtype=np.float64),
+        np.concatenate([part.churned for part in parts])[chosen].astype(np.bool_),
+        np.concatenate([part.value for part in parts])[chosen],
+        np.full(len(chosen), history_days, dtype=np.float64),
+        without_orders=len(ids) - len(chosen),
     )
-    ordered = np.flatnonzero(everyone.column("orders") > 0)
-    chosen = everyone.at(np.array(sorted(ordered.tolist(), key=lambda row: ids[row]), dtype=np.intp))
-    return replace(chosen, without_orders=len(ids) - len(chosen))
