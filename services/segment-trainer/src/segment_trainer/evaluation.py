@@ -6,7 +6,8 @@ it learns from other customers at the same cut (five folds by a hash of the cust
 classics need no outcomes: they look at the past before the cut, of everyone, or of the other folds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol
 
@@ -21,7 +22,7 @@ from segment_trainer.measures import Figures, Interval
 from segment_trainer.models import MOST_TRAINED_ON, Learnt
 from segment_trainer.rules import Hiatus, Naive, RecencyFrequencyMoney
 from segment_trainer.segmenting import MOST_CLUSTERED, Segmentation
-from segment_trainer.sources import Source
+from segment_trainer.sources import Say, Source
 from segmentation.features import FEATURES_VERSION, FeatureTable, Numbers
 from segmentation.scoring import Model
 
@@ -34,8 +35,8 @@ METHODS: Final = ("naive", "hiatus", "rfm", "bg_nbd", OURS)
 FEWEST_CUSTOMERS: Final = 50
 _FEWEST_TO_LEARN_EARLIER: Final = 200
 _LONGEST_HISTORY_NEEDED: Final = 180
-
-Say = Callable[[str], None]
+_TOLD_EVERY: Final = 100
+"""Resamples."""
 
 
 class _Foreteller(Protocol):
@@ -110,7 +111,7 @@ def compare(events: Source, question: Question, say: Say, *, in_force: Model | N
     """
     judged, backwards = _judge(events, question, say, in_force, looks_back=True)
     say("segmenting ...")
-    segments = segmenting.segment(judged.examples, [each for each in backwards if len(each) >= FEWEST_CUSTOMERS])
+    segments = segmenting.segment(judged.examples, [each for each in backwards if len(each) >= FEWEST_CUSTOMERS], say)
     parts = {each.name: getattr(judged, each.name) for each in fields(judged)}
     return Comparison(**parts, segments=segments)
 
@@ -143,7 +144,7 @@ def _judge(
     if teaching:
         learnt = Examples.together(teaching)
         say(f"training on {len(learnt):,} customers at {len(teaching)} earlier cuts ...")
-        ours = Learnt.fit(learnt)
+        ours = Learnt.fit(learnt, say)
         factor = np.full(len(examples), ours.factor)
         forecasts = _foretell(learnt, ours, examples, classic_from=examples)
     else:
@@ -152,7 +153,7 @@ def _judge(
         scores = in_force.score(FeatureTable(question.as_of, examples.customer_ids, examples.features))
         forecasts[IN_FORCE] = Forecast(scores.churn_probability, scores.expected_value)
     say("measuring ...")
-    churn, value, versus = _measured(examples, forecasts)
+    churn, value, versus = _measured(examples, forecasts, say)
     trained_at = [each.question for each in teaching]
     judged = Judged(question, examples, trained_at, len(learnt), forecasts, churn, value, versus, factor, ours)
     return judged, backwards
@@ -187,7 +188,7 @@ def _out_of_fold(examples: Examples, say: Say) -> tuple[dict[str, Forecast], Num
         if not asked.any():
             continue
         others = examples.at(~asked)
-        ours = Learnt.fit(others)
+        ours = Learnt.fit(others, say)
         for name, found in _foretell(others, ours, examples.at(asked), classic_from=others).items():
             forecasts[name].churn[asked] = found.churn
             forecasts[name].value[asked] = found.value
@@ -198,8 +199,12 @@ def _out_of_fold(examples: Examples, say: Say) -> tuple[dict[str, Forecast], Num
 Measured = dict[str, dict[str, Interval]]
 
 
-def _measured(examples: Examples, forecasts: Mapping[str, Forecast]) -> tuple[Measured, Measured, Measured]:
+def _measured(examples: Examples, forecasts: Mapping[str, Forecast], say: Say) -> tuple[Measured, Measured, Measured]:
+    measured = itertools.count(1)
+
     def measure(rows: Rows) -> Figures:
+        if not (number := next(measured)) % _TOLD_EVERY:
+            say(f"measuring, {number} of {measures.RESAMPLES} resamples ...")
         churned, value = examples.churned[rows], examples.value[rows]
         churn = {name: measures.churn_figures(churned, each.churn[rows]) for name, each in forecasts.items()}
         ranks = rankdata(value)

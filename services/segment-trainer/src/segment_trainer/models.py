@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from segment_trainer.classics import Classic
 from segment_trainer.examples import Examples, Rows, Truths
+from segment_trainer.sources import Say
 from segmentation.features import Numbers
 from segmentation.forests import MOST_BINS, MOST_LEAVES, Bins, Forest, Tree
 from segmentation.scoring import Churn, Forecaster, Forecasts, Linear, Value, logs, own_scale, widened
@@ -138,12 +139,12 @@ class Learnt:
     """So many were learnt from."""
 
     @classmethod
-    def fit(cls, examples: Examples) -> "Learnt":
+    def fit(cls, examples: Examples, say: Say = lambda _: None) -> "Learnt":
         chosen = examples.sample(MOST_TRAINED_ON)
         folds = chosen.folds(_CALIBRATION_FOLDS, seed=7)
         # Of the past alone, so that nothing of a fold's outcomes is in it.
         silence = Classic.fit(chosen.latest()).orders.silences
-        log_odds, value = _out_of_fold(chosen, folds, silence)
+        log_odds, value = _out_of_fold(chosen, folds, silence, say)
         low, high = _FACTORS
         foretold = float(value.sum())
         factor = min(max(float(chosen.value.sum()) / foretold, low), high) if foretold > 0 else 1.0
@@ -153,6 +154,7 @@ class Learnt:
         else:
             rate = (float(chosen.churned.sum()) + 0.5) / (len(chosen) + 1)
             slope, intercept = 0.0, float(np.log(rate / (1 - rate)))
+        say(f"growing trees, {_CALIBRATION_FOLDS + 1} of {_CALIBRATION_FOLDS + 1} times ...")
         return cls(Fitted.fit(chosen, silence), slope, intercept, factor, len(chosen))
 
     @property
@@ -173,9 +175,10 @@ class Learnt:
         return Forecasts(np.concatenate([each.churn for each in parts]), np.concatenate([each.value for each in parts]))
 
 
-def _out_of_fold(examples: Examples, folds: Rows, silence: Silence | None) -> tuple[Numbers, Numbers]:
+def _out_of_fold(examples: Examples, folds: Rows, silence: Silence | None, say: Say) -> tuple[Numbers, Numbers]:
     log_odds, value = np.zeros(len(examples)), np.zeros(len(examples))
     for fold in range(_CALIBRATION_FOLDS):
+        say(f"growing trees, {fold + 1} of {_CALIBRATION_FOLDS + 1} times ...")
         asked = folds == fold
         if asked.any() and not asked.all():
             some = examples.at(asked)

@@ -18,6 +18,7 @@ from segment_trainer import clusters, measures
 from segment_trainer.clusters import SegmentModel
 from segment_trainer.examples import FOLDS, Examples, Question, Rows
 from segment_trainer.rules import PRIOR, RecencyFrequencyMoney
+from segment_trainer.sources import Say
 from segmentation import tiering
 from segmentation.facets import scaled
 from segmentation.features import Numbers
@@ -100,17 +101,18 @@ def looks_back(question: Question) -> list[Question]:
     return [Question(question.cut - timedelta(days=days), days) for days in (MONTH, QUARTER)]
 
 
-def segment(examples: Examples, earlier: Sequence[Examples]) -> Segmentation:
+def segment(examples: Examples, earlier: Sequence[Examples], say: Say = lambda _: None) -> Segmentation:
     """Chooses, makes and judges the segments.
 
     Args:
         examples: At the cut.
         earlier: Of `looks_back`, where there was anything then; may be some of the customers.
+        say: Tells how far it is.
     """
     taught = examples.sample(MOST_CLUSTERED)
     quarters = [each for each in earlier if each.question.horizon_days == QUARTER]
     months = [each for each in earlier if each.question.horizon_days == MONTH]
-    models, candidates, chosen = _choose(taught, quarters[0] if quarters else None)
+    models, candidates, chosen = _choose(taught, quarters[0] if quarters else None, say)
     number = chosen.segments if chosen else 1
     model = models[number]
     labels = model.labels(examples.features)
@@ -122,7 +124,7 @@ def segment(examples: Examples, earlier: Sequence[Examples]) -> Segmentation:
 
 
 def _choose(
-    examples: Examples, quarter: Examples | None
+    examples: Examples, quarter: Examples | None, say: Say
 ) -> tuple[dict[int, SegmentModel], list[Candidate], Candidate | None]:
     models = {1: SegmentModel.fit(examples, 1)}
     found: list[Candidate] = []
@@ -130,6 +132,7 @@ def _choose(
     scales = clusters.scales_of(examples)
     points = scaled(scales, resampled.features)
     for number in range(2, clusters.distinct(points, MOST_SEGMENTS) + 1):
+        say(f"trying {number} segments ...")
         model = models[number] = SegmentModel.fit(examples, number)
         sizes = np.bincount(model.labels(examples.features), minlength=number)
         share = float(sizes.min() / len(examples))

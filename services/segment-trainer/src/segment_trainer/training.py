@@ -14,11 +14,11 @@ from msgspec import structs
 
 from segment_trainer import drift, evaluation, segmenting
 from segment_trainer.clusters import SegmentModel
-from segment_trainer.evaluation import OURS, Comparison, Say
+from segment_trainer.evaluation import OURS, Comparison
 from segment_trainer.examples import Examples, Question
 from segment_trainer.failures import NotPossible
 from segment_trainer.models import Learnt
-from segment_trainer.sources import Source
+from segment_trainer.sources import Say, Source
 from segmentation import scoring
 from segmentation.features import FEATURES, FeatureTable
 from segmentation.scoring import Document, Model
