@@ -13,7 +13,7 @@ import pytest
 
 from local_stack.simulation import Traffic
 from segment_trainer import __main__ as trainer
-from segment_trainer import measures, models, segmenting
+from segment_trainer import classics, evaluation, measures, models, segmenting
 from segment_trainer.evaluation import METHODS
 
 START = date(2025, 1, 1)
@@ -116,6 +116,20 @@ def test_a_short_file_is_cross_validated_and_the_order_of_its_lines_decides_noth
     assert (again["value"], again["segments"]) == (answer["value"], answer["segments"])
 
 
+def test_what_is_fitted_on_a_sample_says_so_and_everyone_is_measured(tmp_path, capsys, monkeypatch):
+    path = write(tmp_path / "events", trade(300, 150))
+    whole = evaluate(capsys, path, 75, 75)
+    assert set(whole["sampled"].values()) == {whole["customers"]}
+    monkeypatch.setattr(classics, "MOST_FITTED", 90)
+    monkeypatch.setattr(evaluation, "MOST_FITTED", 90)
+    monkeypatch.setattr(measures, "MOST_RESAMPLED", 80)
+    some = evaluate(capsys, path, 75, 75)
+    assert some["sampled"] == {**whole["sampled"], "classics": 90, "intervals": 80}
+    assert some["customers"] == whole["customers"] == sum(each["customers"] for each in some["deciles"]["bg_nbd"])
+    assert figure(some, "value", "naive", "mae") == figure(whole, "value", "naive", "mae")
+    assert figure(some, "value", "bg_nbd", "mae") != figure(whole, "value", "bg_nbd", "mae")
+
+
 def test_simulated_logistics_with_a_currency_that_has_no_rate(tmp_path, capsys):
     start = datetime(2025, 1, 1, tzinfo=UTC)
     traffic = Traffic(seed=3, customers=150, start=start, events_per_day=40, foreign={"USD": 7.0})
@@ -158,6 +172,7 @@ def test_the_table_says_how_was_trained_and_where_the_naive_rule_wins(tmp_path, 
     for words in (
         "BG/NBD + Gamma-Gamma",
         "Trained at the same cut",
+        "Fitted on",
         "naive rule",
         "OUR MODEL BY TENTHS",
         "AUROC",

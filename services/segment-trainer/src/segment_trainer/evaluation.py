@@ -21,7 +21,7 @@ from segment_trainer.failures import NotPossible
 from segment_trainer.measures import Figures, Interval
 from segment_trainer.models import MOST_TRAINED_ON, Learnt
 from segment_trainer.rules import Hiatus, Naive, RecencyFrequencyMoney
-from segment_trainer.segmenting import MOST_CLUSTERED, Segmentation
+from segment_trainer.segmenting import MOST_BOOTSTRAPPED, MOST_CLUSTERED, Segmentation
 from segment_trainer.sources import Say, Source
 from segmentation.features import FEATURES_VERSION, FeatureTable, Numbers
 from segmentation.scoring import Model
@@ -282,11 +282,13 @@ def figures(judged: Judged) -> dict[str, Any]:
             "cuts": [each.cut.isoformat() for each in trained or (question,)],
             "examples": judged.trained_on,
             "folds": None if trained else FOLDS,
-            "sampled": {
-                "model": min(judged.trained_on, MOST_TRAINED_ON),
-                "classics": min(len(examples), MOST_FITTED),
-                "intervals": min(len(examples), measures.MOST_RESAMPLED),
-            },
+        },
+        "sampled": {
+            "model": min(judged.trained_on, MOST_TRAINED_ON),
+            "classics": min(len(examples), MOST_FITTED),
+            "segments": min(len(examples), MOST_CLUSTERED),
+            "stability": min(len(examples), MOST_BOOTSTRAPPED),
+            "intervals": min(len(examples), measures.MOST_RESAMPLED),
         },
         "churn": _plain(judged.churn),
         "value": _plain(judged.value),

@@ -295,8 +295,6 @@ def plain(found: Segmentation, examples: Examples) -> dict[str, Any]:
         "verdict": verdict(found),
         "jaccard_mean": float(np.mean(chosen.jaccard)) if chosen else None,
         "jaccard_lowest": min(chosen.jaccard) if chosen else None,
-        "made_from": min(len(examples), MOST_CLUSTERED),
-        "resampled": min(len(examples), MOST_BOOTSTRAPPED),
         "candidates": [
             {
                 "segments": each.segments,
