@@ -62,19 +62,18 @@ def trade(chance: np.random.Generator) -> list[dict[str, Any]]:
         money = {"amount": f"{chance.integers(1, 99)}.50", "currency": "CNY"}
         optional = {"cost": "1.00", "promised_at": on(day + 1), "delivered_at": on(day + int(chance.integers(0, 3)))}
         chosen = {name: value for name, value in optional.items() if chance.random() < 0.3}
-        events.append(
-            [
-                lambda o=order, m=money, c=chosen: an_order(**o, **m, **c),
-                lambda o=order, m=money, d=day: an_order(**o, **m, ordered_at=on(max(d - 3, 0))),
-                lambda o=order, m=money, n=number: an_order(**{**o, **m, "order_id": f"own-{n}"}),
-                lambda o=order: a_cancellation(**o),
-                lambda o=order, d=day: a_delivery(**o, delivered_at=on(d + 1)),
-                lambda s=shared, m=money: a_return(**s, **m),
-                lambda s=shared: a_complaint(**s),
-                lambda s=shared: a_customer(**s, name="N"),
-                lambda s=shared: a_retraction(**s, retracts=f"e-{chance.integers(0, 300)}"),
-            ][int(chance.choice(9, p=[0.2, 0.1, 0.3, 0.08, 0.08, 0.08, 0.06, 0.04, 0.06]))]()
-        )
+        kinds = [
+            an_order(**order, **money, **chosen),
+            an_order(**order, **money, ordered_at=on(max(day - 3, 0))),
+            an_order(**{**order, **money, "order_id": f"own-{number}"}),
+            a_cancellation(**order),
+            a_delivery(**order, delivered_at=on(day + 1)),
+            a_return(**shared, **money),
+            a_complaint(**shared),
+            a_customer(**shared, name="N"),
+            a_retraction(**shared, retracts=f"e-{chance.integers(0, 300)}"),
+        ]
+        events.append(kinds[int(chance.choice(9, p=[0.2, 0.1, 0.3, 0.08, 0.08, 0.08, 0.06, 0.04, 0.06]))])
     return events
 
 
