@@ -31,7 +31,7 @@ from segmentation.forests import MOST_BINS, MOST_LEAVES, Bins, Forest, Tree
 from segmentation.scoring import Churn, Forecaster, Forecasts, Linear, Value, logs, own_scale, widened
 from segmentation.silences import Silence
 
-MOST_TRAINED_ON: Final = 50_000
+MOST_TRAINED_ON: Final = 100_000
 """Examples, chosen by a hash of the customer; more change little and take long."""
 _AT_ONCE: Final = 50_000
 """Customers that are foretold at a time: the columns they need are several times their features."""
