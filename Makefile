@@ -37,7 +37,7 @@ check: $(READY) ## ruff, mypy, import contracts, migrations equal to the tables
 	$(BIN)/lint-imports
 	$(BIN)/python migrations/check.py
 
-bench: $(READY) ## measure the figures of docs/benchmarks.md on this machine (two minutes); ARGS="--help" for more
+bench: $(READY) ## measure the figures of docs/benchmarks.md on this machine (ten minutes); ARGS="--help" for more
 	@exec $(BIN)/python -m bench $(ARGS)
 
 chaos: $(READY) ## faults against real processes under load, then everything counted again (three minutes); ARGS="--seeds 1-10"
