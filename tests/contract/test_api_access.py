@@ -267,13 +267,8 @@ async def test_who_goes_away_does_not_take_the_look_from_the_others(site: Closed
     assert isinstance(await other, Principal)
 
 
-async def test_a_look_that_began_before_a_revocation_is_not_remembered_for_longer(site: Closed) -> None:
-    """Slow, and overtaken by one that has found out."""
-    key = await site.key(Scope.READ)
-    digest = hashlib.sha256(f"Bearer {key}".encode()).digest()
-    assert await site.status(key) == 200
-    assert await site.status(key) == 200
-    site.watch.passed += REVOKED_WITHIN_SECONDS - 1
+async def revoked_during_a_look(site: Closed, key: str) -> tuple[asyncio.Task[int], asyncio.Event]:
+    """A request whose look has found the key still good, and what lets it go on; by then the key is revoked."""
     found, go_on, find = asyncio.Event(), asyncio.Event(), site.keys.find
 
     async def slow(key_id: str) -> ApiKey | None:
@@ -288,6 +283,17 @@ async def test_a_look_that_began_before_a_revocation_is_not_remembered_for_longe
     site.keys.find = find  # type: ignore[method-assign]
     key_id, _ = read_key(key) or ("", "")
     await site.keys.revoke(key_id, by=SOMEBODY, reason="left", now=site.watch.now())
+    return waiting, go_on
+
+
+async def test_a_look_that_began_before_a_revocation_is_not_remembered_for_longer(site: Closed) -> None:
+    """Slow, and overtaken by one that has found out."""
+    key = await site.key(Scope.READ)
+    digest = hashlib.sha256(f"Bearer {key}".encode()).digest()
+    assert await site.status(key) == 200
+    assert await site.status(key) == 200
+    site.watch.passed += REVOKED_WITHIN_SECONDS - 1
+    waiting, go_on = await revoked_during_a_look(site, key)
     await site.authenticator.refresh(site.keys)
     go_on.set()
     assert await waiting == 200, "asked before"
@@ -297,20 +303,7 @@ async def test_a_look_that_began_before_a_revocation_is_not_remembered_for_longe
 
 async def test_nobody_relies_on_a_look_that_began_long_before(site: Closed) -> None:
     key = await site.key(Scope.READ)
-    found, go_on, find = asyncio.Event(), asyncio.Event(), site.keys.find
-
-    async def slow(key_id: str) -> ApiKey | None:
-        before = await find(key_id)
-        found.set()
-        await go_on.wait()
-        return before
-
-    site.keys.find = slow  # type: ignore[method-assign]
-    waiting = asyncio.create_task(site.status(key))
-    await found.wait()
-    site.keys.find = find  # type: ignore[method-assign]
-    key_id, _ = read_key(key) or ("", "")
-    await site.keys.revoke(key_id, by=SOMEBODY, reason="left", now=site.watch.now())
+    waiting, go_on = await revoked_during_a_look(site, key)
     site.watch.passed += 2
     assert await site.status(key) == 401
     go_on.set()

@@ -174,7 +174,7 @@ async def _every(seconds: float, do: Callable[[Keys], Awaitable[None]], keys: Ke
         try:
             await do(keys)
         except Exception as error:  # noqa: BLE001 - requests find out by themselves what this would have found
-            telemetry.warn("keys.not_looked_up", error=type(error).__name__)
+            telemetry.warn("keys.not_kept_up", doing=do.__name__, error=type(error).__name__)
 
 
 def _token_reader(settings: ApiSettings) -> TokenReader | None:
