@@ -32,7 +32,7 @@ async def made(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str
     said = capsys.readouterr()
     key, end = said.out.split("\n", 1)
     assert end == ""
-    assert key.rpartition("_")[2] not in said.err
+    assert key.split("_", 2)[2] not in said.err
     return key, said.err
 
 
