@@ -61,8 +61,9 @@ class Run:
     seconds: float
     """From its partitions' claim to the commit of the last batch."""
     cpu_seconds: float
-    """Of the worker's process, its start included."""
+    """Of the worker's two processes, their start included."""
     peak_rss_mb: float
+    """Of both together."""
 
     @property
     def per_second(self) -> float:
@@ -311,9 +312,10 @@ class _Watch:
             self._worker.check()
             if time.monotonic() > self._deadline:
                 raise BenchFailed(f"The worker was not done after {_LIMIT_SECONDS:.0f} s: {self._worker.last_lines()}")
-            self.peak_rss = max(self.peak_rss, self._process.memory_info().rss)
-            used = self._process.cpu_times()
-            self.cpu_seconds = used.user + used.system
+            processes = [self._process, *self._process.children()]
+            self.peak_rss = max(self.peak_rss, sum(process.memory_info().rss for process in processes))
+            used = [process.cpu_times() for process in processes]
+            self.cpu_seconds = sum(each.user + each.system for each in used)
             await asyncio.sleep(_SAMPLE_SECONDS)
 
 

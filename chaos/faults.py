@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Final, assert_never
 
 import asyncpg
+import psutil
 
 from chaos.load import rates_file
 from chaos.network import BOTH, Direction, Link
@@ -27,9 +28,9 @@ _BYTES_A_SECOND: Final = 200_000.0
 _STRIKE = """
     -- whoever is in the middle of something, and now and then somebody who is not
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE application_name = 'ingest-worker' AND (state <> 'idle' OR random() < 0.1)
+    WHERE application_name LIKE 'ingest-worker%' AND (state <> 'idle' OR random() < 0.1)
 """
-_END_WORKERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ingest-worker'"
+_END_WORKERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'ingest-worker%'"
 _HOT_ROWS = (
     # in the order that all writers keep
     "SELECT FROM customers ORDER BY customer_id LIMIT 20 FOR UPDATE",
@@ -48,6 +49,8 @@ async def bring_about(site: Site, fault: Fault) -> str:
             site.start_worker(slot)
         case Kind.WORKER_FROZEN:
             await _frozen(slot.worker.pid if slot.worker else None, fault.seconds)
+        case Kind.DUTIES_KILLED:
+            return _kill_duties(slot)
         case Kind.WORKERS_ROLLED:
             for each in site.slots[:-1]:
                 await site.stop_worker(each)
@@ -82,6 +85,15 @@ async def bring_about(site: Site, fault: Fault) -> str:
     return ""
 
 
+def _kill_duties(slot: Slot) -> str:
+    """The worker's second process alone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(slot.worker.pid).children() if slot.worker else ():
+            process.kill()
+            return ""
+    return "there was none"
+
+
 async def load_rates(site: Site) -> None:
     """What `rates-loaded` does, for once without a fault."""
     await asyncio.to_thread(site.ingest_worker, "load-rates", str(_rates(site)))
@@ -101,15 +113,16 @@ async def _command(site: Site, *arguments: str) -> str:
         return str(failed).strip()
 
 
-async def _frozen(pid: int | None, seconds: float) -> None:
-    if pid is None:
+async def _frozen(group: int | None, seconds: float) -> None:
+    """Every process of a group; each child of the campaign leads one."""
+    if group is None:
         return
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGSTOP)
+        os.killpg(group, signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
         finally:
-            os.kill(pid, signal.SIGCONT)
+            os.killpg(group, signal.SIGCONT)
 
 
 async def _terminated(site: Site, seconds: float) -> str:
@@ -186,6 +199,7 @@ def _disturbance(fault: Fault) -> Callable[[Link], None]:
         case (
             Kind.WORKER_KILLED
             | Kind.WORKER_FROZEN
+            | Kind.DUTIES_KILLED
             | Kind.WORKERS_ROLLED
             | Kind.WORKER_JOINED
             | Kind.DATABASE_KILLED

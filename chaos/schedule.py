@@ -27,6 +27,7 @@ class Kind(enum.StrEnum):
 
     WORKER_KILLED = "worker-killed"
     WORKER_FROZEN = "worker-frozen"
+    DUTIES_KILLED = "duties-killed"
     WORKERS_ROLLED = "workers-rolled"
     WORKER_JOINED = "worker-joined"
     DATABASE_KILLED = "database-killed"
@@ -62,6 +63,7 @@ class _Shape:
 _SHAPES: Final[Mapping[Kind, _Shape]] = {
     Kind.WORKER_KILLED: _Shape(Lane.WORKERS, 0, 4),
     Kind.WORKER_FROZEN: _Shape(Lane.WORKERS, 12, 16),
+    Kind.DUTIES_KILLED: _Shape(Lane.WORKERS, 0, 0),
     Kind.WORKERS_ROLLED: _Shape(Lane.WORKERS, 0, 1),
     Kind.WORKER_JOINED: _Shape(Lane.WORKERS, 4, 10),
     Kind.DATABASE_KILLED: _Shape(Lane.DATABASE, 0, 5),
@@ -115,7 +117,7 @@ class Fault:
         about = [f"{self.seconds:.1f} s"] if self.seconds else []
         if "-link-" in self.kind:
             about.append("every worker" if self.everyone else f"worker {self.slot + 1}")
-        if self.kind in (Kind.WORKER_KILLED, Kind.WORKER_FROZEN):
+        if self.kind in (Kind.WORKER_KILLED, Kind.WORKER_FROZEN, Kind.DUTIES_KILLED):
             about.append(f"worker {self.slot + 1}")
         if self.kind in (Kind.DATABASE_STALLED, Kind.BROKER_STALLED):
             about.append(f"{self.way}" if self.way != "both" else "both directions")

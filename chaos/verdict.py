@@ -37,7 +37,7 @@ _LEFT_BEHIND = """
     SELECT 'an advisory lock (' || classid || ', ' || objid || ')' AS what FROM pg_locks WHERE locktype = 'advisory'
     UNION ALL
     SELECT application_name || ' is ' || state FROM pg_stat_activity
-    WHERE application_name IN ('ingest-worker', 'replay', 'load-rates')
+    WHERE application_name IN ('ingest-worker', 'ingest-worker-duties', 'replay', 'load-rates')
 """
 _IDLE = """
     SELECT application_name || ' is idle in a transaction for ' || (now() - state_change) AS what FROM pg_stat_activity

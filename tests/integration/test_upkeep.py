@@ -30,7 +30,7 @@ from tests.support.workers import Site, command
 from ingest_worker import commands, upkeep
 from ingest_worker.condition import Condition
 from ingest_worker.keeper import Keeper
-from ingest_worker.telemetry import Metrics
+from ingest_worker.telemetry import DutyMetrics
 from ingest_worker.waiting import Backoff
 from segmentation.access import Action, Actor, Deed
 from segmentation.errors import NotHalted, StoreUnavailable, UpkeepRefused
@@ -412,7 +412,7 @@ async def test_the_keeper_drops_what_has_grown_too_old(store: PostgresStore, eng
             now=now,
             stop=stop,
             condition=Condition(now=now, monotonic=lambda: 0.0),
-            metrics=Metrics(),
+            metrics=DutyMetrics(),
             backoff=Backoff(chance=lambda: 0.0),
             retention=PostgresRetention(engine, store.house),
             retain_days=days,

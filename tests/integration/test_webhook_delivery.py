@@ -32,7 +32,7 @@ from tests.support.oracle import Setting
 from ingest_worker import webhooks as delivering
 from ingest_worker.condition import Condition
 from ingest_worker.outbound import NotSent, Outbound
-from ingest_worker.telemetry import Metrics
+from ingest_worker.telemetry import DutyMetrics
 from ingest_worker.waiting import Backoff
 from ingest_worker.webhooks import Deliverer
 from segmentation import messages
@@ -123,7 +123,7 @@ async def deliverer(
         chance=lambda: 0.5,
         stop=stop,
         condition=Condition(now=lambda: NOW, monotonic=lambda: 0.0),
-        metrics=Metrics(),
+        metrics=DutyMetrics(),
         backoff=Backoff(chance=lambda: 0.0),
     )
     task = asyncio.create_task(made.run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -30,6 +32,7 @@ from tests.support.workers import HOUSE, ROOT, Site, WorkerProcess, command
 from ingest_worker import commands
 from local_stack.kafka import EmbeddedKafka
 from local_stack.postgres import EmbeddedPostgres
+from local_stack.strays import Stray
 from segmentation.errors import RatesInvalid
 from segmentation.outcomes import Partition
 from segmentation.settings import HouseSettings
@@ -95,6 +98,43 @@ async def test_a_stop_in_the_middle_of_the_stream_ends_with_0_and_loses_nothing(
     again = site.start()
     await require_exactly(site, messages)
     assert again.stop() == 0
+
+
+@pytest.mark.kafka
+async def test_duties_that_died_are_begun_again_and_the_tiers_are_exact(site: Site, kafka: EmbeddedKafka) -> None:
+    messages = orders(1_500)
+    await deliver(site, kafka, messages[:700])
+    worker = site.start(BATCH_MESSAGES="5")
+    for count in (50, 400):
+        await site.has_read(count)
+        await site.eventually(lambda: _keeps(site), "somebody to keep the tiers")
+        died = worker.duties
+        assert died is not None
+        died.kill()
+        await site.eventually(functools.partial(_another, worker, died), "another process of duties")
+    await deliver(site, kafka, messages[700:])
+    await require_exactly(site, messages)
+    assert len(worker.said("duties.ended")) == 2
+    left = worker.duties
+    assert left is not None
+    assert worker.stop() == 0
+    assert not Stray(left).alive
+
+
+async def _keeps(site: Site) -> bool:
+    async with transaction(site.engine) as connection:
+        found = await connection.scalar(
+            text("""
+                SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND application_name = 'ingest-worker-duties'
+            """)
+        )
+    return bool(found)
+
+
+async def _another(worker: WorkerProcess, died: psutil.Process) -> bool:
+    duties = worker.duties
+    return duties is not None and duties.pid != died.pid
 
 
 @pytest.mark.kafka

@@ -22,9 +22,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 from uuid import uuid4
 
+import psutil
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingest_worker.settings import WorkerSettings
+from local_stack.strays import Stray
 from segmentation.answers import IngestStatus, PartitionStatus
 from segmentation.ledger import House
 
@@ -36,6 +38,7 @@ PROGRAM: Final = Path(sys.executable).with_name("ingest-worker")
 SETTINGS: Final = frozenset(name.upper() for name in WorkerSettings.model_fields)
 LIMIT_SECONDS: Final = 120.0
 _ASK_AGAIN_SECONDS: Final = 0.1
+_LOOK_AGAIN_SECONDS: Final = 0.005
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -92,11 +95,21 @@ class WorkerProcess:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    @property
+    def duties(self) -> psutil.Process | None:
+        """The process of its duties; None while it has none."""
+        return next(iter(psutil.Process(self._process.pid).children()), None) if self.running else None
+
     def kill(self) -> None:
-        """`kill -9`."""
+        """`kill -9`, which the process of its duties does not outlive."""
         self._wanted = False
+        duties = self.duties
         self._process.kill()
         self._process.wait()
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while duties is not None and Stray(duties).alive:
+            assert time.monotonic() < deadline, "the process of its duties lives on"
+            time.sleep(_LOOK_AGAIN_SECONDS)
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""

@@ -9,7 +9,7 @@ from tests.support.oracle import Setting
 
 from ingest_worker.condition import Condition
 from ingest_worker.keeper import Keeper
-from ingest_worker.telemetry import Metrics
+from ingest_worker.telemetry import DutyMetrics
 from ingest_worker.waiting import Backoff
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -36,7 +36,7 @@ async def test_dropping_that_fails_is_not_tried_again_at_once() -> None:
         now=lambda: NOW,
         stop=stop,
         condition=Condition(now=lambda: NOW, monotonic=lambda: 0.0),
-        metrics=Metrics(),
+        metrics=DutyMetrics(),
         backoff=Backoff(chance=lambda: 0.0),
         retention=retention,
         retain_days=30,

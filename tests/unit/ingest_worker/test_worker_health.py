@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingest_worker import health
 from ingest_worker.condition import Awaited, Condition, Part
-from ingest_worker.telemetry import Metrics
+from ingest_worker.telemetry import DutyMetrics, Metrics
 from segmentation.errors import SettingInvalid
 from segmentation.outcomes import Partition
 
@@ -29,7 +30,10 @@ class Endpoint:
         self.seconds = 0.0
         self.condition = Condition(now=lambda: BEGAN, monotonic=lambda: self.seconds)
         self.metrics = Metrics()
-        app = health.application(self.condition, self.metrics)
+        self.duty_metrics = DutyMetrics()
+        app = health.application(
+            self.condition, self.metrics, lambda: generate_latest(self.duty_metrics.registry).decode()
+        )
         self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://worker")
 
     async def ask(self, path: str) -> tuple[int, Any]:
@@ -73,9 +77,11 @@ async def test_the_figures_are_those_of_now(endpoint: Endpoint) -> None:
     endpoint.condition.holds({Partition("t", 0): 3, Partition("t", 1): 4})
     endpoint.condition.waits(Part.RELAY, Awaited.BROKER, "")
     endpoint.metrics.messages.labels("applied").inc(5)
+    endpoint.duty_metrics.settlings.inc(2)
     endpoint.seconds = 2.5
     figures = await endpoint.figures()
     assert figures["tierline_worker_messages_total", "applied"] == 5
+    assert figures["tierline_worker_settlings_total",] == 2
     assert figures["tierline_worker_seconds_since_poll",] == 2.5
     assert figures["tierline_worker_lag_messages", "1", "t"] == 4
     assert figures["tierline_worker_waiting", "broker", "relay"] == 1
@@ -92,8 +98,11 @@ async def test_the_figures_are_those_of_now(endpoint: Endpoint) -> None:
 def test_every_figure_and_everything_waited_for_is_in_the_runbook(endpoint: Endpoint) -> None:
     text = RUNBOOK.read_text(encoding="utf-8")
     documented = set(re.findall(r"`(tierline_worker_\w+)", text))
-    collected = {family.name for family in endpoint.metrics.registry.collect()}
-    named = {name.removesuffix("_total") for name in documented}
+    registries = (endpoint.metrics.registry, endpoint.duty_metrics.registry)
+    collected = {
+        family.name for registry in registries for family in registry.collect() if "_process_" not in family.name
+    }
+    named = {name.removesuffix("_total") for name in documented if "_process_" not in name}
     assert named == {name for name in collected if name.startswith("tierline_")}
     assert {awaited for awaited in Awaited if f"`{awaited}`" not in text} == set()
 

@@ -5,13 +5,13 @@ import asyncio
 import contextlib
 import gc
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import uvloop
 
-from ingest_worker import commands, erasing, telemetry, upkeep, wiring
+from ingest_worker import commands, duty_process, erasing, telemetry, upkeep, wiring
 from ingest_worker.settings import WorkerSettings
 from segmentation.errors import SegmentationError
 from segmentation.events import RejectReason
@@ -27,12 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         match chosen.command:
             case "run":
-                telemetry.start_logging()
-                # A batch makes many objects that live as long as it: collecting among them again and again finds
-                # nothing, and takes a tenth of the time.
-                gc.set_threshold(100_000, 50, 100)
-                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    runner.run(wiring.run(WorkerSettings.load()))
+                _run(wiring.run(WorkerSettings.load()))
+            case duty_process.COMMAND:
+                duty_process.end_with_standard_input()
+                _run(wiring.run_duties(WorkerSettings.load()))
             case "load-rates":
                 print(asyncio.run(commands.load_rates(HouseSettings.load(), chosen.file)))
             case "replay":
@@ -69,6 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"ingest-worker: {error}")
 
 
+def _run(work: Coroutine[None, None, None]) -> None:
+    telemetry.start_logging()
+    # A batch makes many objects that live as long as it: collecting among them again and again finds nothing, and takes
+    # a tenth of the time.
+    gc.set_threshold(100_000, 50, 100)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
 @contextlib.contextmanager
 def _interrupted(sentence: str) -> Iterator[None]:
     """Ctrl-C ends the command with a sentence."""
@@ -97,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"settings, from the environment:\n{help_text(WorkerSettings)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    # Without a help it is not listed: `run` starts it.
+    subcommands.add_parser(duty_process.COMMAND, description="What `ingest-worker run` starts beside itself.")
     load_rates = subcommands.add_parser(
         "load-rates",
         help="load dated exchange rates from a CSV file",

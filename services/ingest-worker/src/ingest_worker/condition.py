@@ -5,7 +5,7 @@ nothing here does IO, and the clocks come in as arguments.
 """
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
@@ -33,6 +33,10 @@ class Part(enum.StrEnum):
     BUDGET = "budget"
 
 
+DUTIES = (Part.KEEPER, Part.RELAY, Part.WEBHOOKS)
+"""The parts that have a process of their own."""
+
+
 class Awaited(enum.StrEnum):
     """What is waited for."""
 
@@ -47,6 +51,8 @@ class Awaited(enum.StrEnum):
     """The broker has some and the client does not bring them: the session is rebuilt."""
     RESUME = "resume"
     """Partitions stand halted by their reject budget: an operator decides."""
+    PROCESS = "process"
+    """The process of the part starts, or is started again."""
     REPAIR = "repair"
     """Something happened that nobody foresaw."""
 
@@ -104,6 +110,12 @@ class Condition:
     def works(self, part: Part) -> None:
         """The part goes on."""
         self._waits.pop(part, None)
+
+    def hears(self, waits: Iterable[Wait]) -> None:
+        """The process of the duties has said which of them wait; the others go on."""
+        for part in DUTIES:
+            self.works(part)
+        self._waits.update({wait.part: wait for wait in waits})
 
     def turned(self) -> None:
         """The consuming loop has come round once more."""

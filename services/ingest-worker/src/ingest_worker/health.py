@@ -7,7 +7,7 @@ a customer or a message, so it may listen where probes reach it.
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -38,8 +38,8 @@ def listen(host: str, port: int) -> socket.socket:
         raise SettingInvalid(problem) from None
 
 
-def application(condition: Condition, metrics: Metrics) -> Starlette:
-    """What answers."""
+def application(condition: Condition, metrics: Metrics, duty_metrics: Callable[[], str]) -> Starlette:
+    """What answers; the figures of the duties are what their process last said."""
 
     async def read_live(_: Request) -> JSONResponse:
         ailment = condition.ailment()
@@ -54,7 +54,8 @@ def application(condition: Condition, metrics: Metrics) -> Starlette:
 
     async def read_metrics(_: Request) -> Response:
         note(condition, metrics)
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        text = generate_latest(metrics.registry).decode() + duty_metrics()
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(
         routes=[

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from ingest_worker import telemetry
 from ingest_worker.condition import Awaited, Condition, Part
-from ingest_worker.telemetry import Metrics
+from ingest_worker.telemetry import DutyMetrics
 from ingest_worker.waiting import Backoff, pause
 from segmentation.errors import StoreUnavailable
 from segmentation.ledger import Ledger, Place, Retention
@@ -39,7 +39,7 @@ class Keeper:
         now: Callable[[], datetime],
         stop: asyncio.Event,
         condition: Condition,
-        metrics: Metrics,
+        metrics: DutyMetrics,
         backoff: Backoff,
         retention: Retention | None = None,
         retain_days: int | None = None,

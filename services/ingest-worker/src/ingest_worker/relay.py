@@ -17,7 +17,7 @@ from ingest_worker.condition import Awaited, Condition, Part, awaited_after
 from ingest_worker.full_snapshots import SnapshotMaker
 from ingest_worker.producing import Producer, change_message, dead_letter_message, produce
 from ingest_worker.settings import WorkerSettings
-from ingest_worker.telemetry import Metrics
+from ingest_worker.telemetry import DutyMetrics
 from ingest_worker.waiting import Backoff, pause
 from segmentation.erasure import ErasureNotices
 from segmentation.errors import StoreUnavailable
@@ -53,7 +53,7 @@ class Relay:
         *,
         stop: asyncio.Event,
         condition: Condition,
-        metrics: Metrics,
+        metrics: DutyMetrics,
         backoff: Backoff,
     ) -> None:
         self._settings = settings

@@ -76,12 +76,25 @@ def alarm(event: str, **fields: object) -> None:
     _log.exception(event, extra={"fields": fields})
 
 
-class Metrics:
-    """All figures of one worker."""
+class _Figures:
+    """What one process counts."""
+
+    def __init__(self, process: str = "") -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(process, registry=self.registry)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"tierline_worker_{name}", meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"tierline_worker_{name}", meaning, labels, registry=self.registry)
+
+
+class Metrics(_Figures):
+    """All figures of the process that reads."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        super().__init__()
         self.messages = self._counter("messages_total", "Messages recorded, by outcome.", "outcome")
         self.batches = self._counter("batches_total", "Batches recorded.")
         self.batch_seconds = Histogram(
@@ -91,10 +104,6 @@ class Metrics:
             registry=self.registry,
         )
         self.session_endings = self._counter("session_endings_total", "Sessions that ended by a failure.", "error")
-        self.swept = self._counter("swept_customers_total", "Customers assessed anew because time has passed.")
-        self.settlings = self._counter("settlings_total", "Rankings of everyone that were published.")
-        self.relayed = self._counter("relayed_messages_total", "Messages acknowledged by the output topics.", "feed")
-        self.webhook_attempts = self._counter("webhook_attempts_total", "Messages posted to webhooks.", "outcome")
         self.partitions = self._gauge("partitions", "Partitions claimed.")
         self.lag = self._gauge(
             "lag_messages", "Messages not yet read, of the partitions claimed.", "topic", "partition"
@@ -102,8 +111,13 @@ class Metrics:
         self.seconds_since_turn = self._gauge("seconds_since_poll", "Since the consuming loop last came round.")
         self.waiting = self._gauge("waiting", "1 while a part waits for something.", "part", "for")
 
-    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
-        return Counter(f"tierline_worker_{name}", meaning, labels, registry=self.registry)
 
-    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
-        return Gauge(f"tierline_worker_{name}", meaning, labels, registry=self.registry)
+class DutyMetrics(_Figures):
+    """All figures of the process of the duties."""
+
+    def __init__(self) -> None:
+        super().__init__("tierline_worker_duties")
+        self.swept = self._counter("swept_customers_total", "Customers assessed anew because time has passed.")
+        self.settlings = self._counter("settlings_total", "Rankings of everyone that were published.")
+        self.relayed = self._counter("relayed_messages_total", "Messages acknowledged by the output topics.", "feed")
+        self.webhook_attempts = self._counter("webhook_attempts_total", "Messages posted to webhooks.", "outcome")

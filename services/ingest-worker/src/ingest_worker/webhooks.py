@@ -14,7 +14,7 @@ from datetime import datetime
 from ingest_worker import telemetry
 from ingest_worker.condition import Awaited, Condition, Part
 from ingest_worker.outbound import NotSent, Outbound
-from ingest_worker.telemetry import Metrics
+from ingest_worker.telemetry import DutyMetrics
 from ingest_worker.waiting import Backoff, pause
 from segmentation.errors import StoreUnavailable
 from segmentation.ledger import Ledger, Place
@@ -58,7 +58,7 @@ class Deliverer:
         chance: Callable[[], float],
         stop: asyncio.Event,
         condition: Condition,
-        metrics: Metrics,
+        metrics: DutyMetrics,
         backoff: Backoff,
     ) -> None:
         self._ledger = ledger

@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 
@@ -16,12 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ingest_worker import health, telemetry
 from ingest_worker.condition import Condition
 from ingest_worker.consumer import Session, consume
+from ingest_worker.duty_process import DutyProcess, report
 from ingest_worker.heartbeat import BEAT_SECONDS, beat
 from ingest_worker.keeper import Keeper
 from ingest_worker.outbound import Outbound
 from ingest_worker.relay import Relay
 from ingest_worker.settings import WorkerSettings
-from ingest_worker.telemetry import Metrics
+from ingest_worker.telemetry import DutyMetrics, Metrics
 from ingest_worker.waiting import Backoff
 from ingest_worker.watchdog import Watchdog
 from ingest_worker.webhooks import Deliverer
@@ -34,8 +36,11 @@ from segmentation.storage.ledger import PostgresLedger
 from segmentation.storage.retention import PostgresRetention
 from segmentation.storage.webhooks import PostgresWebhooks
 
-_CONNECTIONS = 12
-"""Two lanes, the note of the ends, the heartbeat, three places held, work of keeper, relay and webhooks, two spare."""
+_READING_CONNECTIONS = 6
+"""Two lanes, the note of the ends, the heartbeat, two spare."""
+
+_DUTY_CONNECTIONS = 8
+"""Three places held, work of keeper, relay and webhooks, two spare."""
 
 _GRACE_SECONDS = 20.0
 _RELEASE_SECONDS = 5.0
@@ -82,23 +87,19 @@ async def run(settings: WorkerSettings) -> None:
     if settings.worker_http_port is not None:
         listener = health.listen(settings.worker_http_host, settings.worker_http_port)
     with listener or contextlib.nullcontext():
-        await _work(settings, listener)
+        await _read(settings, listener)
 
 
-async def _work(settings: WorkerSettings, listener: socket.socket | None) -> None:
+async def _read(settings: WorkerSettings, listener: socket.socket | None) -> None:
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    engine = create_engine(
-        settings.database_url.get_secret_value(), application_name="ingest-worker", pool_size=_CONNECTIONS
-    )
-    try:
+    async with _engine(settings, application_name="ingest-worker", connections=_READING_CONNECTIONS) as engine:
         await foundation.open_house(engine, settings.house)
         version = await _activate_policy(engine, settings)
         telemetry.say("worker.started", owner=owner, topics=settings.topics, policy=version)
         ledger = PostgresLedger(engine, settings.house, settings.reject_budget)
         stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
         condition, metrics, watchdog = Condition(now=_now, monotonic=time.monotonic), Metrics(), Watchdog()
-        consuming, keeping, relaying, delivering = (Backoff(chance=random.random) for _ in range(4))
+        consuming, starting = Backoff(chance=random.random), Backoff(chance=random.random)
         beating = Backoff(chance=random.random, longest_seconds=BEAT_SECONDS)
 
         def new_session() -> Session:
@@ -114,6 +115,27 @@ async def _work(settings: WorkerSettings, listener: socket.socket | None) -> Non
                 watchdog=watchdog,
             )
 
+        duties = DutyProcess(stop=stop, condition=condition, backoff=starting)
+        work = [
+            consume(new_session, stop=stop, condition=condition, metrics=metrics, backoff=consuming),
+            duties.run(),
+            beat(ledger, condition, beating, owner=owner, stop=stop),
+        ]
+        if listener is not None:
+            app = health.application(condition, metrics, lambda: duties.metrics)
+            work.append(health.serve(listener, app, stop=stop))
+        await _until_stopped(work, stop)
+        await _release(ledger, owner)
+        telemetry.say("worker.stopped", owner=owner)
+
+
+async def run_duties(settings: WorkerSettings) -> None:
+    """Runs what one elected worker does for all, until told to stop; how it is goes to standard output."""
+    async with _engine(settings, application_name="ingest-worker-duties", connections=_DUTY_CONNECTIONS) as engine:
+        ledger = PostgresLedger(engine, settings.house, settings.reject_budget)
+        stop = asyncio.Event()
+        condition, metrics = Condition(now=_now, monotonic=time.monotonic), DutyMetrics()
+        keeping, relaying, delivering = (Backoff(chance=random.random) for _ in range(3))
         keeper = Keeper(
             ledger,
             now=_now,
@@ -148,31 +170,32 @@ async def _work(settings: WorkerSettings, listener: socket.socket | None) -> Non
             metrics=metrics,
             backoff=delivering,
         )
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(
-                    consume(new_session, stop=stop, condition=condition, metrics=metrics, backoff=consuming)
-                ),
-                group.create_task(keeper.run()),
-                group.create_task(relay.run()),
-                group.create_task(deliverer.run()),
-                group.create_task(beat(ledger, condition, beating, owner=owner, stop=stop)),
-            ]
-            if listener is not None:
-                app = health.application(condition, metrics)
-                tasks.append(group.create_task(health.serve(listener, app, stop=stop)))
+        await _until_stopped([keeper.run(), relay.run(), deliverer.run(), report(condition, metrics, stop=stop)], stop)
 
-            def begin_to_stop() -> None:
-                stop.set()
-                # What does not end in its grace time is cancelled: its transaction rolls back.
-                loop.call_later(_GRACE_SECONDS, lambda: [task.cancel() for task in tasks])
 
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, begin_to_stop)
-        await _release(ledger, owner)
-        telemetry.say("worker.stopped", owner=owner)
+@contextlib.asynccontextmanager
+async def _engine(settings: WorkerSettings, *, application_name: str, connections: int) -> AsyncIterator[AsyncEngine]:
+    url = settings.database_url.get_secret_value()
+    engine = create_engine(url, application_name=application_name, pool_size=connections)
+    try:
+        yield engine
     finally:
         # What a dumb connection is not told, it learns from the end of the process.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_RELEASE_SECONDS):
                 await engine.dispose()
+
+
+async def _until_stopped(work: Sequence[Coroutine[None, None, None]], stop: asyncio.Event) -> None:
+    """Does it all beside each other until a signal sets the event."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(each) for each in work]
+
+        def begin_to_stop() -> None:
+            stop.set()
+            # What does not end in its grace time is cancelled: its transaction rolls back.
+            loop.call_later(_GRACE_SECONDS, lambda: [task.cancel() for task in tasks])
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, begin_to_stop)
