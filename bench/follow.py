@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, timedelta
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, Self
 
 import httpx
@@ -29,8 +29,10 @@ _PROBES: Final = 60
 """Each makes two measurements: there and back."""
 _MARGIN: Final = 300
 """So many places from the cut-off is the one that is watched, so that the load does not move it meanwhile."""
+_LOAD_SECONDS: Final = 90.0
+"""So much of the load is made before; the rest meanwhile."""
 _CHUNK_SECONDS: Final = 0.05
-_POLL_SECONDS: Final = 0.01
+_POLL_SECONDS: Final = 0.02
 _LIMIT_SECONDS: Final = 60.0
 _PROBE: Final = "PROBE-1"
 
@@ -38,13 +40,10 @@ _LAST_OF_A = """
     SELECT customer_id, value::bigint FROM snapshots WHERE computed_tier = 'A'
     ORDER BY value, customer_id DESC LIMIT $1
 """
-_FIRST_OF_B = """
-    SELECT customer_id FROM snapshots WHERE computed_tier = 'B' ORDER BY value DESC, customer_id LIMIT $1
-"""
 _SCALE = """
-    -- As rich as countries: whatever the load orders, it moves nobody of them.
-    WITH richer AS (UPDATE day_buckets SET gross_revenue = gross_revenue * 10000)
-    UPDATE snapshots SET value = value * 10000
+    -- As rich as countries: whatever the load orders, it moves nobody of them by more than a few places.
+    WITH richer AS (UPDATE day_buckets SET gross_revenue = gross_revenue * 1000000)
+    UPDATE snapshots SET value = value * 1000000
 """
 _APPLIED = "SELECT sum(applied)::bigint FROM partitions"
 _COVERED = "SELECT coalesce(covered, 0) FROM tier_state"
@@ -70,10 +69,12 @@ async def measure_following(site: Site, results: Results, *, customers: int) -> 
     run = await database.ingest(topics, _WARM_UP_EVENTS)
     rate = run.per_second / 2
     site.say(f"{2 * _PROBES} tiers followed while {rate:,.0f} events/s come …")
+    # Made before: what it takes to make them is not taken from whoever is measured.
+    load_of = list(islice(stream, int(rate * _LOAD_SECONDS)))
     port = free_port()
     with database.worker(topics), database.api(port) as api:
         await _until(partial(_is_up, api, port), "the API did not come up")
-        with _Load(site, topics, stream, rate) as load:
+        with _Load(site, topics, chain(load_of, stream), rate) as load:
             seconds = await _follow(site, database, topics, port)
         async with database.connect() as connection:
             lag = await connection.fetchval(_LAG)
@@ -110,7 +111,7 @@ async def _follow(site: Site, database: Database, topics: Topics, port: int) -> 
             return time.perf_counter() - begin
 
         async def settled() -> None:
-            """Whoever is watched moves before the last who cross do: the next places are only known after them."""
+            """Whoever is watched moves before the last who cross do."""
             applied = await connection.fetchval(_APPLIED)
 
             async def covered() -> bool:
@@ -127,15 +128,16 @@ async def _follow(site: Site, database: Database, topics: Topics, port: int) -> 
             return bool(await connection.fetchval(_COVERED) > begun)
 
         await _until(taken_over, "the new worker did not settle tiers")
+        await settled()
+        last = await connection.fetch(_LAST_OF_A, 2 * _MARGIN)
+        watched = last[_MARGIN]["customer_id"]
+        # Who orders more moves the cut-off up by a fifth of that: the share beyond A's 80 %.
+        amount = 5 * sum(row["value"] for row in last)
         for number in range(_PROBES):
             await settled()
-            last = await connection.fetch(_LAST_OF_A, 2 * _MARGIN)
-            # Who orders more moves the cut-off up by a fifth of that: the share beyond A's 80 %.
-            order = _order(number, 5 * sum(row["value"] for row in last))
-            seconds.append(await timed(order, last[_MARGIN]["customer_id"], "A", "B"))
+            seconds.append(await timed(_order(number, amount), watched, "A", "B"))
             await settled()
-            first = await connection.fetch(_FIRST_OF_B, _MARGIN)
-            seconds.append(await timed(_cancellation(number), first[-1]["customer_id"], "B", "A"))
+            seconds.append(await timed(_cancellation(number), watched, "B", "A"))
     return seconds
 
 

@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
 
 from segmentation.errors import PolicyInvalid
@@ -182,9 +183,11 @@ class Roster:
     Law: after any sequence of updates it is what a roster made anew of everyone would be.
     """
 
-    def __init__(self, customer_ids: Sequence[CustomerId], values: Column, tiers: Column) -> None:
+    def __init__(
+        self, customer_ids: Sequence[CustomerId] | npt.NDArray[np.bytes_], values: Column, tiers: Column
+    ) -> None:
         """Ids in byte order; values 0 for none; tiers as RANK numbers."""
-        self._ids = np.array(customer_ids, dtype=np.bytes_)
+        self._ids = np.asarray(customer_ids, dtype=np.bytes_)
         self._values = values
         self._tiers = tiers.astype(np.int8)
 

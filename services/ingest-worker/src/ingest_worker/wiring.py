@@ -176,7 +176,7 @@ async def run_duties(settings: WorkerSettings) -> None:
 @contextlib.asynccontextmanager
 async def _engine(settings: WorkerSettings, *, application_name: str, connections: int) -> AsyncIterator[AsyncEngine]:
     url = settings.database_url.get_secret_value()
-    engine = create_engine(url, application_name=application_name, pool_size=connections)
+    engine = create_engine(url, application_name=application_name, pool_size=connections, asks_by_keys=True)
     try:
         yield engine
     finally:

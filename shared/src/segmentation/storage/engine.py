@@ -80,8 +80,25 @@ def tls_arguments(database_url: str) -> dict[str, Any]:
     return {"ssl": context}
 
 
-def create_engine(database_url: str, *, application_name: str, pool_size: int) -> AsyncEngine:
-    """A pool of connections that give up rather than wait without end."""
+_BY_KEYS = {
+    # Of a table that has just grown the planner has no statistics, takes a few hundred ids for all that there are, and
+    # reads it whole, with helpers, for every batch until it is analysed a minute later.
+    "enable_seqscan": "off",
+    "max_parallel_workers_per_gather": "0",
+}
+
+
+def create_engine(
+    database_url: str, *, application_name: str, pool_size: int, asks_by_keys: bool = False
+) -> AsyncEngine:
+    """A pool of connections that give up rather than wait without end.
+
+    Args:
+        database_url: Where.
+        application_name: As the database shows it.
+        pool_size: Connections, at most.
+        asks_by_keys: Whoever uses it has hardly a question that is not about a few rows named by their keys.
+    """
     engine = create_async_engine(
         driver_url(database_url),
         pool_size=pool_size,
@@ -102,7 +119,8 @@ def create_engine(database_url: str, *, application_name: str, pool_size: int) -
                 # A process that was stopped in mid-transaction frees its locks, one that holds a place frees that.
                 "idle_in_transaction_session_timeout": "15s",
                 "jit": "off",
-            },
+            }
+            | (_BY_KEYS if asks_by_keys else {}),
         },
     )
     event.listen(engine.sync_engine, "handle_error", _give_up_connections)

@@ -16,6 +16,7 @@ from datetime import date, datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -30,6 +31,7 @@ from segmentation.tiering import RANK, TIERS, Ranking, Roster, Tier
 _CROSSERS_AT_ONCE = 500
 """Their new tier shows with the end of their transaction, and a batch that wants one of them waits for that."""
 _PARETO_STEPS = 20
+_PIECE = 1024 * 1024
 
 _ANYONE_DUE = """
     -- By the ends of the indexes: to an OR over them the planner answers by reading everyone, since of values that it
@@ -83,6 +85,7 @@ _PACKED_VALUES = text(f"""
            coalesce(bool_or(abs(value) >= {_LARGEST_PACKED}), false) AS large
     FROM (SELECT customer_id, value, computed_tier FROM snapshots ORDER BY customer_id) AS ordered
 """)  # noqa: S608 - a constant of our own
+_READ_WHOLE = text("SET LOCAL enable_seqscan = on")
 _TAKE_MOVES = text("DELETE FROM value_moves RETURNING id, customer_ids, values")
 _DROP_MOVES = text("DELETE FROM value_moves")
 _MOVES_BYTES = text("SELECT coalesce(sum(octet_length(customer_ids)), 0)::bigint FROM value_moves")
@@ -275,6 +278,7 @@ async def mark_unsettled(connection: AsyncConnection) -> None:
 
 async def load_roster(connection: AsyncConnection) -> Roster:
     """Everyone, read anew."""
+    await connection.execute(_READ_WHOLE)
     packed = (await connection.execute(_PACKED_VALUES)).one()
     if packed.large:
         rows = (await connection.execute(_VALUES)).all()
@@ -283,10 +287,21 @@ async def load_roster(connection: AsyncConnection) -> Roster:
             metrics.column([int(row.value or 0) for row in rows]),
             np.array([RANK[Tier(row.computed_tier)] for row in rows], dtype=np.int64),
         )
-    customer_ids = packed.customer_ids.split("\n") if packed.customer_ids else []
     values = np.frombuffer(packed.values or b"", dtype=">i8").astype(np.int64)
-    ranks = np.frombuffer(packed.tiers or b"", dtype=">i2").astype(np.int64) - 1
-    return Roster(customer_ids, values, ranks)
+    ranks = np.frombuffer(packed.tiers or b"", dtype=">i2").astype(np.int8) - np.int8(1)
+    return Roster(_lines(packed.customer_ids or ""), values, ranks)
+
+
+def _lines(packed: str) -> npt.NDArray[np.bytes_]:
+    """The ids, without ever holding a text for each of them."""
+    pieces = [np.array([], dtype="S1")]
+    start = 0
+    while start < len(packed):
+        end = packed.find("\n", start + _PIECE)
+        end = len(packed) if end < 0 else end
+        pieces.append(np.array(packed[start:end].split("\n"), dtype=np.bytes_))
+        start = end + 1
+    return np.concatenate(pieces)
 
 
 async def _is_wanted(connection: AsyncConnection, today: date | None) -> bool:
