@@ -296,7 +296,7 @@ class _Watch:
         self.peak_rss = 0
         self.cpu_seconds = 0.0
         self._worker = worker
-        self._process = psutil.Process(worker.pid)
+        self._processes = [psutil.Process(worker.pid)]
         self._deadline = time.monotonic() + _LIMIT_SECONDS
 
     async def until_claimed(self) -> None:
@@ -312,9 +312,10 @@ class _Watch:
             self._worker.check()
             if time.monotonic() > self._deadline:
                 raise BenchFailed(f"The worker was not done after {_LIMIT_SECONDS:.0f} s: {self._worker.last_lines()}")
-            processes = [self._process, *self._process.children()]
-            self.peak_rss = max(self.peak_rss, sum(process.memory_info().rss for process in processes))
-            used = [process.cpu_times() for process in processes]
+            if len(self._processes) == 1:  # to look for the other one is not for nothing
+                self._processes += self._processes[0].children()
+            self.peak_rss = max(self.peak_rss, sum(process.memory_info().rss for process in self._processes))
+            used = [process.cpu_times() for process in self._processes]
             self.cpu_seconds = sum(each.user + each.system for each in used)
             await asyncio.sleep(_SAMPLE_SECONDS)
 

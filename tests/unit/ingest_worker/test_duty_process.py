@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -9,17 +10,26 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import psutil
+import pytest
 
+from ingest_worker import duty_process
 from ingest_worker.condition import DUTIES, Awaited, Condition, Part, Wait
-from ingest_worker.duty_process import DutyProcess, Report
+from ingest_worker.duty_process import DutyProcess, Report, reporting
+from ingest_worker.telemetry import DutyMetrics
 from ingest_worker.waiting import Backoff
 
 BEGAN = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 AWAY = Wait(Part.RELAY, Awaited.BROKER, BEGAN, "connection refused")
 LIMIT_SECONDS = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _short_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duty_process, "_END_SECONDS", 1.0)
 
 
 def saying(*reports: Report, then: str = "time.sleep(600)") -> str:
@@ -73,8 +83,10 @@ def ids(file: Path) -> list[int]:
     return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
-async def test_until_it_has_said_how_it_is_the_duties_wait_for_it() -> None:
-    async with running("import time; time.sleep(600)") as duties:
+async def test_until_it_has_said_how_it_is_the_duties_wait_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "ids"
+    async with running(noting(file, "import time; time.sleep(600)")) as duties:
+        await duties.eventually(lambda: bool(ids(file)))
         assert [(wait.part, wait.awaited) for wait in duties.condition.waiting] == [
             (part, Awaited.PROCESS) for part in DUTIES
         ]
@@ -97,7 +109,7 @@ async def test_one_that_ended_is_started_again(tmp_path: Path) -> None:
 async def test_one_that_falls_silent_is_ended_and_started_again(tmp_path: Path) -> None:
     file = tmp_path / "ids"
     frozen = noting(file, saying(Report((), ""), then="os.kill(os.getpid(), signal.SIGSTOP)"))
-    async with running(frozen, silence_seconds=0.2) as duties:
+    async with running(frozen, silence_seconds=2.0) as duties:
         await duties.eventually(lambda: duties.said("said nothing"))
         await duties.eventually(lambda: len(ids(file)) >= 2)
         assert not psutil.pid_exists(ids(file)[0])
@@ -118,6 +130,20 @@ async def test_one_that_cannot_be_started_is_tried_again() -> None:
     await duties.eventually(lambda: duties.said("FileNotFoundError"))
     duties.stop.set()
     await asyncio.wait_for(task, LIMIT_SECONDS)
+
+
+async def test_one_that_closes_its_output_and_lives_on_is_ended(tmp_path: Path) -> None:
+    file = tmp_path / "ids"
+    async with running(noting(file, saying(Report((), ""), then="os.close(1); time.sleep(600)"))) as duties:
+        await duties.eventually(lambda: duties.said("did not come to its end"))
+        await duties.eventually(lambda: len(ids(file)) >= 2)
+        assert not psutil.pid_exists(ids(file)[0])
+
+
+async def test_of_one_that_is_killed_in_the_middle_of_a_line_its_end_is_told() -> None:
+    half = "os.write(1, b'{\"waiting\": ['); os.kill(os.getpid(), signal.SIGKILL)"
+    async with running(saying(Report((), ""), then=half)) as duties:
+        await duties.eventually(lambda: duties.said("exit code -9"))
 
 
 async def test_it_is_told_to_stop_and_waited_for(tmp_path: Path) -> None:
@@ -142,6 +168,22 @@ async def test_whoever_gives_up_waiting_ends_it(tmp_path: Path) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await task
     assert not psutil.pid_exists(ids(file)[0])
+
+
+async def test_reports_say_how_the_duties_are_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    condition = Condition(now=lambda: BEGAN, monotonic=lambda: 0.0)
+    condition.waits(Part.RELAY, Awaited.BROKER, "connection refused")
+    metrics = DutyMetrics()
+    metrics.settlings.inc(3)
+    with os.fdopen(reading, "rb") as output, os.fdopen(writing, "wb") as standard_output:
+        monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=standard_output))
+        async with reporting(condition, metrics):
+            said = msgspec.json.decode(await asyncio.to_thread(output.readline), type=Report)
+        await asyncio.sleep(0)  # what is closed is closed by the loop
+        assert output.read() == b"", "the end is told"
+    assert said.waiting == (AWAY,)
+    assert "tierline_worker_settlings_total 3.0" in said.metrics
 
 
 def test_it_ends_when_its_standard_input_does() -> None:

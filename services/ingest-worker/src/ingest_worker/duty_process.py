@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
 import msgspec
@@ -25,6 +25,10 @@ COMMAND = "duties"
 """Of `ingest-worker`, for this process alone."""
 
 _REPORT_SECONDS = 0.5
+_PROVEN_SECONDS = 60.0
+"""One that ends sooner each time is started again ever later."""
+
+_END_SECONDS = 5.0
 SILENCE_SECONDS = 30.0
 _LONGEST_REPORT = 1024 * 1024
 
@@ -57,7 +61,7 @@ class DutyProcess:
         self._backoff = backoff
         self._silence_seconds = silence_seconds
         self._command = command
-        self._wait("it starts")
+        self._note_waiting("it starts")
 
     async def run(self) -> None:
         """Keeps it running until told to stop, and then until it has ended."""
@@ -68,11 +72,11 @@ class DutyProcess:
                 ended = f"{type(error).__name__}: {error}"
             if not self._stop.is_set():
                 self.metrics = ""
-                self._wait(f"it ended ({ended}) and is started again")
+                self._note_waiting(f"it ended ({ended}) and is started again")
                 telemetry.warn("duties.ended", detail=ended)
                 await pause(self._backoff.next(), unless=self._stop)
 
-    def _wait(self, detail: str) -> None:
+    def _note_waiting(self, detail: str) -> None:
         for part in DUTIES:
             self._condition.waits(part, Awaited.PROCESS, detail)
 
@@ -81,22 +85,27 @@ class DutyProcess:
         process = await asyncio.create_subprocess_exec(
             *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LONGEST_REPORT
         )
+        began = asyncio.get_running_loop().time()
         stopping = asyncio.create_task(self._stop_too(process))
         try:
             output = cast("asyncio.StreamReader", process.stdout)
-            while line := await self._next_line(output):
+            # Of one that was killed the last line may be half written.
+            while (line := await self._next_line(output)).endswith(b"\n"):
                 report = msgspec.json.decode(line, type=Report)
                 self._condition.hears(report.waiting)
                 self.metrics = report.metrics
-                self._backoff.reset()
+                if asyncio.get_running_loop().time() - began > _PROVEN_SECONDS:
+                    self._backoff.reset()
             if not output.at_eof():
                 return "it said nothing any more"
-            return f"exit code {await process.wait()}"
+            self._note_waiting("it ends")
+            async with asyncio.timeout(_END_SECONDS):
+                return f"exit code {await process.wait()}"
+        except TimeoutError:
+            return "it did not come to its end"
         finally:
             stopping.cancel()
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+            await _end(process)
 
     async def _stop_too(self, process: asyncio.subprocess.Process) -> None:
         await self._stop.wait()
@@ -115,25 +124,49 @@ class DutyProcess:
         return b""
 
 
-async def report(condition: Condition, metrics: DutyMetrics, *, stop: asyncio.Event) -> None:
-    """Has the process of the duties say how it is until told to stop; to one that does not listen it says nothing."""
-    loop = asyncio.get_running_loop()
-    output, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, sys.stdout.buffer)
-    while not stop.is_set():
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """By SIGTERM, so that what it asks of the database ends too; by SIGKILL where it does not listen."""
+    with contextlib.suppress(ProcessLookupError, TimeoutError):
+        process.terminate()
+        async with asyncio.timeout(_END_SECONDS):
+            await process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def reporting(condition: Condition, metrics: DutyMetrics) -> AsyncIterator[None]:
+    """Meanwhile the process of the duties says how it is; to one that does not listen it says nothing."""
+    # Closed at the very end: whoever listens takes that for the end of the process.
+    output, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.BaseProtocol, sys.stdout.buffer)
+    task = asyncio.create_task(_report(output, condition, metrics))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        output.close()
+
+
+async def _report(output: asyncio.WriteTransport, condition: Condition, metrics: DutyMetrics) -> None:
+    while True:
         if not output.get_write_buffer_size():
             waiting = tuple(wait for wait in condition.waiting if wait.part in DUTIES)
-            said = Report(waiting, generate_latest(metrics.registry).decode())
-            output.write(msgspec.json.encode(said) + b"\n")
-        await pause(_REPORT_SECONDS, unless=stop)
+            report = Report(waiting, generate_latest(metrics.registry).decode())
+            output.write(msgspec.json.encode(report) + b"\n")
+        await asyncio.sleep(_REPORT_SECONDS)
 
 
 def end_with_standard_input() -> None:
     """Ends this process at once when the one that started it is gone."""
 
     def watch() -> None:
-        # Not through sys.stdin, whose lock would hold up an ordinary end.
-        while os.read(0, 1024):
-            pass
-        os._exit(1)
+        try:
+            # Not through sys.stdin, whose lock would hold up an ordinary end.
+            while os.read(0, 1024):
+                pass
+        finally:
+            os._exit(1)
 
     threading.Thread(target=watch, name="ends-with-standard-input", daemon=True).start()

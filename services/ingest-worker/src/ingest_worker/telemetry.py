@@ -79,9 +79,9 @@ def alarm(event: str, **fields: object) -> None:
 class _Figures:
     """What one process counts."""
 
-    def __init__(self, process: str = "") -> None:
+    def __init__(self, namespace: str = "") -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(process, registry=self.registry)
+        ProcessCollector(namespace, registry=self.registry)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"tierline_worker_{name}", meaning, labels, registry=self.registry)

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ingest_worker import health, telemetry
 from ingest_worker.condition import Condition
 from ingest_worker.consumer import Session, consume
-from ingest_worker.duty_process import DutyProcess, report
+from ingest_worker.duty_process import DutyProcess, reporting
 from ingest_worker.heartbeat import BEAT_SECONDS, beat
 from ingest_worker.keeper import Keeper
 from ingest_worker.outbound import Outbound
@@ -43,6 +43,9 @@ _DUTY_CONNECTIONS = 8
 """Three places held, work of keeper, relay and webhooks, two spare."""
 
 _GRACE_SECONDS = 20.0
+_DUTY_GRACE_SECONDS = 12.0
+"""Over before that of the process that waits for it."""
+
 _RELEASE_SECONDS = 5.0
 
 
@@ -124,17 +127,20 @@ async def _read(settings: WorkerSettings, listener: socket.socket | None) -> Non
         if listener is not None:
             app = health.application(condition, metrics, lambda: duties.metrics)
             work.append(health.serve(listener, app, stop=stop))
-        await _until_stopped(work, stop)
+        await _until_stopped(work, stop, grace_seconds=_GRACE_SECONDS)
         await _release(ledger, owner)
         telemetry.say("worker.stopped", owner=owner)
 
 
 async def run_duties(settings: WorkerSettings) -> None:
     """Runs what one elected worker does for all, until told to stop; how it is goes to standard output."""
-    async with _engine(settings, application_name="ingest-worker-duties", connections=_DUTY_CONNECTIONS) as engine:
+    condition, metrics = Condition(now=_now, monotonic=time.monotonic), DutyMetrics()
+    async with (
+        reporting(condition, metrics),
+        _engine(settings, application_name="ingest-worker-duties", connections=_DUTY_CONNECTIONS) as engine,
+    ):
         ledger = PostgresLedger(engine, settings.house, settings.reject_budget)
         stop = asyncio.Event()
-        condition, metrics = Condition(now=_now, monotonic=time.monotonic), DutyMetrics()
         keeping, relaying, delivering = (Backoff(chance=random.random) for _ in range(3))
         keeper = Keeper(
             ledger,
@@ -170,7 +176,8 @@ async def run_duties(settings: WorkerSettings) -> None:
             metrics=metrics,
             backoff=delivering,
         )
-        await _until_stopped([keeper.run(), relay.run(), deliverer.run(), report(condition, metrics, stop=stop)], stop)
+        work = [keeper.run(), relay.run(), deliverer.run()]
+        await _until_stopped(work, stop, grace_seconds=_DUTY_GRACE_SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -186,7 +193,9 @@ async def _engine(settings: WorkerSettings, *, application_name: str, connection
                 await engine.dispose()
 
 
-async def _until_stopped(work: Sequence[Coroutine[None, None, None]], stop: asyncio.Event) -> None:
+async def _until_stopped(
+    work: Sequence[Coroutine[None, None, None]], stop: asyncio.Event, *, grace_seconds: float
+) -> None:
     """Does it all beside each other until a signal sets the event."""
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
@@ -195,7 +204,7 @@ async def _until_stopped(work: Sequence[Coroutine[None, None, None]], stop: asyn
         def begin_to_stop() -> None:
             stop.set()
             # What does not end in its grace time is cancelled: its transaction rolls back.
-            loop.call_later(_GRACE_SECONDS, lambda: [task.cancel() for task in tasks])
+            loop.call_later(grace_seconds, lambda: [task.cancel() for task in tasks])
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, begin_to_stop)

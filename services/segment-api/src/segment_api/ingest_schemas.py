@@ -37,7 +37,9 @@ class WaitAnswer(BaseModel):
     """What a part of a worker waits for."""
 
     part: str = Field(description="consumer, subscription, watchdog, budget, keeper, relay or webhooks.")
-    awaited: str = Field(alias="for", description="database, broker, partitions, topics, position, messages or repair.")
+    awaited: str = Field(
+        alias="for", description="database, broker, partitions, topics, position, messages, resume, process, repair."
+    )
     since: Moment = Field(description="By the clock of the worker's machine.")
     detail: str = Field(description="What was said of it.")
 

@@ -81,8 +81,8 @@ def tls_arguments(database_url: str) -> dict[str, Any]:
 
 
 _BY_KEYS = {
-    # Of a table that has just grown the planner has no statistics, takes a few hundred ids for all that there are, and
-    # reads it whole, with helpers, for every batch until it is analysed a minute later.
+    # Of a table that has just grown the planner has no statistics. It thinks that a few hundred ids name all of its
+    # rows, and reads it whole, with helpers, for every batch until it is analysed a minute later.
     "enable_seqscan": "off",
     "max_parallel_workers_per_gather": "0",
 }
