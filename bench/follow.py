@@ -41,12 +41,13 @@ _LAST_OF_A = """
     ORDER BY value, customer_id DESC LIMIT $1
 """
 _SCALE = """
-    -- As rich as countries: whatever the load orders, it moves nobody of them by more than a few places.
-    WITH richer AS (UPDATE day_buckets SET gross_revenue = gross_revenue * 1000000)
-    UPDATE snapshots SET value = value * 1000000
+    -- As rich as countries: what somebody orders in the load moves nobody past the one who is watched. Much richer,
+    -- and the order that moves the cut-off would be larger than an amount may be, where there are few customers.
+    WITH richer AS (UPDATE day_buckets SET gross_revenue = gross_revenue * 100000)
+    UPDATE snapshots SET value = value * 100000
 """
 _APPLIED = "SELECT sum(applied)::bigint FROM partitions"
-_COVERED = "SELECT coalesce(covered, 0) FROM tier_state"
+_COVERED = "SELECT coalesce((SELECT covered FROM tier_state), 0)"
 _LAG = "SELECT coalesce(sum(greatest(end_offset - next_offset, 0)), 0)::bigint FROM partitions"
 
 
@@ -70,11 +71,11 @@ async def measure_following(site: Site, results: Results, *, customers: int) -> 
     rate = run.per_second / 2
     site.say(f"{2 * _PROBES} tiers followed while {rate:,.0f} events/s come …")
     # Made before: what it takes to make them is not taken from whoever is measured.
-    load_of = list(islice(stream, int(rate * _LOAD_SECONDS)))
+    made = list(islice(stream, int(rate * _LOAD_SECONDS)))
     port = free_port()
     with database.worker(topics), database.api(port) as api:
         await _until(partial(_is_up, api, port), "the API did not come up")
-        with _Load(site, topics, chain(load_of, stream), rate) as load:
+        with _Load(site, topics, chain(made, stream), rate) as load:
             seconds = await _follow(site, database, topics, port)
         async with database.connect() as connection:
             lag = await connection.fetchval(_LAG)

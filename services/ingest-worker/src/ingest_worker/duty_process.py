@@ -29,7 +29,7 @@ _PROVEN_SECONDS = 60.0
 """One that ends sooner each time is started again ever later."""
 
 _END_SECONDS = 5.0
-SILENCE_SECONDS = 30.0
+_SILENCE_SECONDS = 30.0
 _LONGEST_REPORT = 1024 * 1024
 
 
@@ -50,7 +50,7 @@ class DutyProcess:
         stop: asyncio.Event,
         condition: Condition,
         backoff: Backoff,
-        silence_seconds: float = SILENCE_SECONDS,
+        silence_seconds: float = _SILENCE_SECONDS,
         command: Sequence[str] = (sys.executable, "-P", "-m", "ingest_worker", COMMAND),
     ) -> None:
         """Takes a command whose process is told by SIGTERM to stop; it has the settings of this one."""
@@ -126,13 +126,14 @@ class DutyProcess:
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """By SIGTERM, so that what it asks of the database ends too; by SIGKILL where it does not listen."""
-    with contextlib.suppress(ProcessLookupError, TimeoutError):
+    ending = asyncio.create_task(process.wait())
+    with contextlib.suppress(ProcessLookupError):
         process.terminate()
-        async with asyncio.timeout(_END_SECONDS):
-            await process.wait()
+    # Not by a timeout: inside a task that is cancelled already, older versions of Python do not tell the two apart.
+    await asyncio.wait([ending], timeout=_END_SECONDS)
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-    await process.wait()
+    await ending
 
 
 @contextlib.asynccontextmanager
